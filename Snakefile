@@ -1,0 +1,34 @@
+# `snakemake --profile slurm` on a cluster, `make snakemake` on one machine. dvc.yaml says what the stages are;
+# the rules below say how they run. This file checks params.yaml, hashes the code, plans, and records in DVC.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+from mimflow import workflow as flow
+
+if config:
+    flow.refuse("snakemake --config does not reach the stages: change params.yaml instead")
+
+STAGES = flow.plan(main=workflow.is_main_process)
+
+
+wildcard_constraints:
+    key=r"[a-z][a-z0-9_-]*",
+
+
+rule all:
+    input:
+        flow.all_outputs(STAGES),
+    default_target: True
+
+
+include: "workflow/rules/shards.smk"
+include: "workflow/rules/encoders.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/metrics.smk"
+include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    flow.record()

@@ -1,0 +1,95 @@
+"""The command `mimflow`: what a person does to the workflow from the root of the repository."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0, or 2 for a mistake of the user, said in one line."""
+    here = Path("mimflow/__main__.py").resolve()
+    if here.exists() and here != Path(__file__).resolve():  # another workspace's code: run that
+        os.execv(sys.executable, [sys.executable, "-m", "mimflow", *(sys.argv[1:] if argv is None else argv)])
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.act(arguments) or 0)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mimflow", description="Masked image modelling as a reproducible workflow.")
+    add = parser.add_subparsers(required=True, metavar="command").add_parser
+    add("check", help="is params.yaml right?").set_defaults(act=_check)
+    add("table", help="print the results").set_defaults(act=_table)
+    sync = add("sync", help="record in DVC and Snakemake what the other made")
+    sync.add_argument("--no-touch", action="store_true", help="DVC only")
+    sync.set_defaults(act=_sync)
+    new = add("new-run", help="add runs to params.yaml")
+    new.add_argument("name")
+    new.add_argument("--like", required=True, help="the run to copy")
+    new.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value (key.key=value)")
+    new.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="one run for each value")
+    new.set_defaults(act=_new_run)
+    workspace = add("workspace", help="a worktree with a preset as its params.yaml")
+    workspace.add_argument("preset")
+    workspace.add_argument("folder", type=Path)
+    workspace.set_defaults(act=_workspace)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from mimflow.params.check import check
+    from mimflow.params.read import read_yaml
+
+    check(read_yaml(Path("params.yaml")))
+    print("params.yaml is right")
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from mimflow.sync import sync
+
+    return sync(touch=not arguments.no_touch)
+
+
+def _new_run(arguments: argparse.Namespace) -> None:
+    from mimflow.runs import new_runs
+
+    names = new_runs(arguments.name, arguments.like, arguments.set, arguments.grid)
+    print(f"params.yaml: added {', '.join(names)}")
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mimflow.report.tables import cells
+
+    path = Path("report/summary.json")
+    if not path.exists():
+        raise ValueError(f"{path}: not made yet; `make run` or `make snakemake` makes it")
+    heads, rows = cells(json.loads(path.read_bytes()))
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 120)
+
+
+def _workspace(arguments: argparse.Namespace) -> None:
+    from mimflow.workspace import make_workspace
+
+    make_workspace(arguments.preset, arguments.folder)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as failed:
+        sys.exit(failed.returncode)

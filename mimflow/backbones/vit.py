@@ -1,0 +1,73 @@
+"""The plain ViT: timm's model, opened so that patches are masked before they are embedded.
+
+The module is timm's own, so its state dict is what `timm.create_model(...).load_state_dict` expects. This file
+adds the verbs of a masking backbone: `encode` embeds and transforms only the tokens it is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from mimflow.backbones.initialise import xavier
+from mimflow.backbones.positions import sincos
+from mimflow.tokens import take
+
+
+def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
+    """timm's ViT `name` with fixed sine-cosine positions and MAE's initialisation.
+
+    Raises ValueError where timm has no such ViT or its arguments do not fit.
+    """
+    try:
+        vit = timm.create_model(name, pretrained=False, **kwargs)
+    except (TypeError, RuntimeError, AssertionError) as error:
+        raise ValueError(f"encoder: timm can not build {name} with {kwargs}: {error}") from None
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
+        raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
+    xavier(vit)
+    nn.init.normal_(cast(Tensor, vit.cls_token), std=0.02)
+    with torch.no_grad():
+        vit.pos_embed.copy_(sincos(vit.embed_dim, vit.patch_embed.grid_size, 1)[None])
+    vit.pos_embed.requires_grad_(False)
+    return vit
+
+
+def fuse_attention(module: nn.Module, device: torch.device) -> None:
+    """One attention for each device: torch's fused call on an accelerator, written out on a CPU.
+
+    Under bf16 the fused call makes the step of a small ViT about 2.5 times slower on a CPU
+    (docs/performance.md); both agree to rounding.
+    """
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):
+            part.fused_attn = device.type != "cpu"
+
+
+def patch_size(vit: VisionTransformer) -> int:
+    """The side of a patch in pixels."""
+    return vit.patch_embed.patch_size[0]
+
+
+def embed(vit: VisionTransformer, patches: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Tokens (B, 1 + V, D) of the patches (B, N, P) at `visible` (B, V): class token first.
+
+    Positions belong to the place in the image: they are taken with the patches. None: all N, in raster order.
+    """
+    position = vit.pos_embed[:, 1:].expand(patches.shape[0], -1, -1)  # (B, N, D)
+    if visible is not None:
+        patches, position = take(patches, visible), take(position, visible)  # (B, V, P), (B, V, D)
+    projection = vit.patch_embed.proj
+    weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, P): row, column, channel
+    x = nn.functional.linear(patches, weight, projection.bias) + position  # (B, V, D)
+    first = (vit.cls_token + vit.pos_embed[:, :1]).expand(patches.shape[0], -1, -1)
+    return torch.cat([first.to(x.dtype), x], dim=1)
+
+
+def encode(vit: VisionTransformer, patches: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Latents (B, 1 + V, D) after the final norm, of the patches (B, N, P) at `visible` (B, V)."""
+    return vit.norm(vit.blocks(embed(vit, patches, visible)))

@@ -1,0 +1,98 @@
+"""Code as an input: the hash of what a stage or a method would run.
+
+The hash covers the syntax trees, without comments and docstrings, of every file of ours that the stage or method
+imports, at any depth. So a comment changes nothing, a changed mask changes whatever uses it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from mimflow.files import canonical, write
+
+# Can not reach a result: they read parameters, say what goes on, and run the stages.
+OBSERVERS = frozenset({"mimflow.stage", "mimflow.params.check", "mimflow.params.read", "mimflow.train.record"})
+
+
+def closure(module: str, root: Path) -> set[str]:
+    """The modules of ours that `module` imports, directly or not, itself included, observers left out."""
+    found: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in found or name in OBSERVERS:
+            continue
+        found.add(name)
+        todo += _imports(root, name)
+    return found
+
+
+def code_hash(modules: list[str], root: Path) -> dict[str, str]:
+    """Module -> hash of its syntax tree, over the closure of `modules`; canonical as sorted JSON."""
+    names = set().union(*(closure(m, root) for m in modules))
+    return {name: _tree_hash(root, name) for name in sorted(names)}
+
+
+def modules_of(name: str, root: Path) -> list[str]:
+    """What runs under the name: the stage `name`, or pre-training by the method `name`."""
+    if (root / "stages" / f"{name}.py").exists():
+        return [f"stages.{name}"]
+    if (root / "mimflow" / "methods" / f"{name}.py").exists():
+        return ["stages.pretrain", f"mimflow.methods.{name}"]
+    raise ValueError(f"code/{name}.json: there is no stages/{name}.py and no mimflow/methods/{name}.py")
+
+
+def refresh(outs: Iterable[str], root: Path) -> None:
+    """Writes each `code/<name>.json` among `outs` that is missing or no longer right; leaves the others alone."""
+    for out in outs:
+        path = root / out
+        if path.stem == "made":
+            continue
+        data = canonical(code_hash(modules_of(path.stem, root), root))
+        if not path.exists() or path.read_bytes() != data:
+            write(path, data)
+
+
+def _file(root: Path, module: str) -> Path | None:
+    base = root.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.exists():
+            return path
+    return None
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                if isinstance(first.value.value, str):
+                    node.body = node.body[1:]
+    return tree
+
+
+def _tree_hash(root: Path, module: str) -> str:
+    path = _file(root, module)
+    assert path is not None
+    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()[:16]
+
+
+def _imports(root: Path, module: str) -> list[str]:
+    """Modules of ours named in import statements anywhere in the file, and the packages above them."""
+    path = _file(root, module)
+    assert path is not None
+    names: set[str] = set()
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    names |= {module.rpartition(".")[0]}
+    ours = [n for n in names if n.split(".")[0] in ("mimflow", "stages")]
+    return [n for n in ours if _file(root, n)]

@@ -1,0 +1,74 @@
+"""Batches of a run: a function of (seed, step), whatever the number of workers and ranks.
+
+Step s holds the global positions s * B to (s + 1) * B - 1; a rank takes its equal share of them. Images that fit in memory
+are decoded once; otherwise workers decode, cut and hand over uint8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mimflow.data.augment import Images, Views
+from mimflow.data.order import samples_at
+from mimflow.data.shards import Shards
+from mimflow.draw import Draw
+
+IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept
+
+
+class Batches(Dataset[dict[str, np.ndarray]]):
+    """Item s: the views of step s, with `sample` (B,) and `place` (B,), its place in the global batch."""
+
+    def __init__(self, shards: Shards, views: Views, batch: int, seed: int, max_pixels: int, rank: int = 0, ranks: int = 1):
+        self.shards, self.views, self.seed, self.max_pixels = shards, views, seed, max_pixels
+        self.batch = batch
+        self.place = np.arange(rank * batch // ranks, (rank + 1) * batch // ranks)
+        self.decoded = decode_all(shards, max_pixels)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        positions = step * self.batch + self.place
+        sample = samples_at(positions, len(self.shards), self.seed)  # (B,)
+        epoch = positions // len(self.shards)
+        images: Images = (
+            self.decoded[sample]
+            if self.decoded is not None
+            else [self.shards.pixels(int(i), self.max_pixels) for i in sample]
+        )
+        draw = Draw((epoch << 40) | sample, "views", self.seed)
+        return {**self.views(images, draw), "sample": sample, "place": self.place}
+
+
+def decode_all(shards: Shards, max_pixels: int) -> np.ndarray | None:
+    """uint8 (n, H, W, C) of all images if they have one size and fit in memory, else None."""
+    height, width = shards.shape(0)
+    if len(shards) * height * width * 3 > IN_MEMORY or not shards.same_size():
+        return None
+    out = np.empty((len(shards), height, width, 3), np.uint8)
+    for i in range(len(shards)):
+        out[i] = shards.pixels(i, max_pixels)
+    return out
+
+
+def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
+    """The batches of steps `start` to `stop` - 1 as tensors, in order.
+
+    The number of worker processes is a fact of the machine and changes nothing: MIMFLOW_WORKERS, or none where
+    all images are decoded, or one for each core up to eight.
+    """
+    default = 0 if batches.decoded is not None else min(len(os.sched_getaffinity(0)), 8)
+    workers = int(os.environ.get("MIMFLOW_WORKERS", default))
+    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+        batches,
+        batch_size=None,  # an item is a batch
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)

@@ -1,0 +1,26 @@
+"""What a run's number is read against: the same encoder with random weights, and raw pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mimflow.data.shards import Shards
+from mimflow.draw import fold
+from mimflow.encoder import device
+from mimflow.evals.features import extract, images_of
+from mimflow.backbones.vit import build_vit
+from mimflow.params.sections import Features, PixelControl, RandomControl
+
+
+def random_features(shards: Shards, control: RandomControl, number: int, how: Features) -> dict[str, np.ndarray]:
+    """`cls` and `mean` (n, D) of draw `number` of the encoder's initial weights."""
+    torch.manual_seed(fold("random", control.seed, number) & 0x7FFFFFFF)
+    vit = build_vit(control.encoder.name, control.encoder.timm()).eval().to(device())
+    return extract(vit, shards, shards.mean, shards.std, how)
+
+
+def pixel_features(shards: Shards, control: PixelControl, how: Features) -> dict[str, np.ndarray]:
+    """`pixels` float32 (n, S * S * C) in [0, 1]."""
+    rows = [x.reshape(len(x), -1) for x in images_of(shards, control.img_size, how.batch)]
+    return {"pixels": np.concatenate(rows).astype(np.float32) / 255}

@@ -1,0 +1,20 @@
+"""Linear probe: logistic regression on frozen, standardised features (scikit-learn)."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from mimflow.draw import Draw
+from mimflow.evals.standardise import standardise
+from mimflow.params.sections import Linear
+
+
+def linear_accuracy(features: dict[str, np.ndarray], labels: dict[str, np.ndarray], how: Linear) -> float:
+    """Percent of held-out images classified right, trained on `how.labels` training images of a fixed choice."""
+    train, held = standardise(features["train"], features["held"])
+    order = Draw(np.arange(len(train)), "linear").uniform("order", 1)[:, 0].argsort(kind="stable")
+    chosen = np.sort(order[: how.labels])
+    probe = LogisticRegression(C=how.c, max_iter=how.max_iter)
+    probe.fit(train[chosen], labels["train"][chosen])
+    return 100 * float((probe.predict(held) == labels["held"]).mean())

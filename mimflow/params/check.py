@@ -1,0 +1,172 @@
+"""Is params.yaml right as a whole? Each mistake is one line: file, key, value, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mimflow.params import sections
+from mimflow.params.fields import Section, Training
+
+FILE = Path("params.yaml")
+RUN_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # a dot would break DVC's parameter paths
+CONTROLS: dict[str, type[Section]] = {"random": sections.RandomControl, "pixels": sections.PixelControl}
+SECTIONS: dict[str, type[Section]] = {
+    "data": sections.Data,
+    "features": sections.Features,
+    "knn": sections.Knn,
+    "linear": sections.Linear,
+    "evaluate": sections.Evaluate,
+}
+
+
+def nearest(name: object, allowed: Iterable[str]) -> str:
+    """'nearest: x; allowed: x, y', or what of it there is."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return "; ".join([f"nearest: {n}" for n in close] + [f"allowed: {', '.join(names)}"])
+
+
+def methods() -> list[str]:
+    """The published methods: one file each."""
+    here = Path(__file__).parents[1] / "methods"
+    return sorted(p.stem for p in here.glob("*.py") if p.stem != "__init__")
+
+
+def schema_of(method: object) -> type[Training]:
+    """The keys of a run of `method`: the class of the module of that name in `mimflow.params`."""
+    if method not in methods():
+        raise ValueError(f"{method!r} is no method ({nearest(method, methods())})")
+    module = importlib.import_module(f"mimflow.params.{method}")
+    [found] = [
+        v for v in vars(module).values()
+        if isinstance(v, type) and issubclass(v, Training) and v.__module__ == module.__name__
+    ]  # fmt: skip
+    return found
+
+
+def parse(schema: type[Any], values: object, where: str) -> Any:
+    """`values` as a `schema`. Raises ValueError with one line for each mistake below the key `where`."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(_lines(error, schema, where))) from None
+
+
+def _lines(error: ValidationError, schema: type[Any], where: str) -> list[str]:
+    problems = error.errors(include_url=False)
+    missing = {p["loc"] for p in problems if p["type"] == "missing"}
+    lines = []
+    for p in problems:
+        key = ".".join([where, *map(str, p["loc"])])
+        if p["type"] == "extra_forbidden":
+            fields = _fields(schema, p["loc"][:-1])
+            meant = difflib.get_close_matches(str(p["loc"][-1]), fields, n=1)
+            missing -= {(*p["loc"][:-1], name) for name in meant}  # one mistake, one line
+            lines.append(f"{FILE}: {key}: unknown key ({nearest(p['loc'][-1], fields)})")
+        elif p["type"] == "value_error":
+            lines.append(f"{FILE}: {key}: {p['ctx']['error']}")
+        elif p["type"] != "missing":
+            lines.append(f"{FILE}: {key}: {_shown(p['input'])} is not allowed: {_plain(p['msg'])}")
+    lines += [f"{FILE}: {'.'.join([where, *map(str, at)])}: missing" for at in sorted(missing, key=str)]
+    return lines
+
+
+def _fields(schema: type[Any], path: tuple[int | str, ...]) -> list[str]:
+    for key in path:
+        inner = schema.model_fields[str(key)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            return []
+        schema = inner
+    return list(schema.model_fields)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:].replace("Input should", "it should")
+
+
+def check(values: dict[str, Any]) -> None:
+    """Raises ValueError with one line for each mistake in the whole of params.yaml."""
+    lines: list[str] = []
+    known = {*SECTIONS, "runs", "controls"}
+    for name in sorted({*known, *values}):
+        if name not in known:
+            lines.append(f"{FILE}: {name}: unknown section ({nearest(name, known)})")
+        elif name not in values:
+            lines.append(f"{FILE}: {name}: missing section")
+        elif name in ("runs", "controls"):
+            lines += _entries(name, values[name])
+        else:
+            lines += _try(SECTIONS[name], values[name], name)
+    if not lines:
+        lines = [*_source(values["data"]["source"]), *_evaluated(values)]
+    if lines:
+        raise ValueError("\n".join(lines))
+
+
+def _try(schema: type[Any], values: object, where: str) -> list[str]:
+    try:
+        parse(schema, values, where)
+    except ValueError as error:
+        return str(error).split("\n")
+    return []
+
+
+def _entries(section: str, entries: object) -> list[str]:
+    """The mistakes in `runs` or in `controls`."""
+    if not isinstance(entries, dict) or not entries:
+        return [f"{FILE}: {section}: at least one named entry is expected"]
+    lines = []
+    for name, values in entries.items():
+        where = f"{section}.{name}"
+        if not isinstance(name, str) or not RUN_NAME.fullmatch(name):
+            lines.append(f"{FILE}: {where}: {name!r} is no name (allowed: {RUN_NAME.pattern})")
+            continue
+        chooser = "method" if section == "runs" else "kind"
+        choice = values.get(chooser) if isinstance(values, dict) else None
+        try:
+            schema = schema_of(choice) if section == "runs" else CONTROLS[str(choice)]
+        except ValueError as error:
+            lines.append(f"{FILE}: {where}.{chooser}: {error}")
+        except KeyError:
+            lines.append(f"{FILE}: {where}.{chooser}: {choice!r} ({nearest(choice, CONTROLS)})")
+        else:
+            lines += _try(schema, values, where)
+    return lines
+
+
+def _source(source: str) -> list[str]:
+    path = Path(source)
+    if path.exists():
+        return []
+    beside = [str(path.parent / p.name) for p in path.parent.glob("*")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(source, beside, n=1)
+    hint = f" (nearest: {close[0]})" if close else ""
+    return [f"{FILE}: data.source: no such file or folder: {source!r}{hint}"]
+
+
+def _evaluated(values: dict[str, Any]) -> list[str]:
+    """Evaluated names exist, once, and each run is read against the same encoder with random weights."""
+    runs, controls = values["runs"], values["controls"]
+    lines = [f"{FILE}: controls.{n}: a run has this name too" for n in sorted({*runs} & {*controls})]
+    for task, names in values["evaluate"].items():
+        where = f"{FILE}: evaluate.{task}"
+        lines += [f"{where}: {n!r} stands twice" for n in sorted({n for n in names if names.count(n) > 1})]
+        random = [controls[n]["encoder"] for n in names if controls.get(n, {}).get("kind") == "random"]
+        for name in names:
+            if name not in runs and name not in controls:
+                lines.append(f"{where}: {name!r} is no run or control ({nearest(name, [*runs, *controls])})")
+            elif name in runs and runs[name]["encoder"] not in random:
+                lines.append(f"{where}: {name!r} has no random control with the same encoder beside it")
+    return lines

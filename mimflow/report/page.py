@@ -1,0 +1,70 @@
+"""The report as one self-contained page: the table, the loss curves, and pictures of what each run learned."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+
+from mimflow.report.tables import cells
+
+mpl.use("svg")
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>mimflow report</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
+td.number { text-align: right; font-variant-numeric: tabular-nums }
+img { image-rendering: pixelated; width: 18rem }
+figure { display: inline-block; margin: 1rem 2rem 1rem 0 }
+</style></head><body>
+<h1>Results</h1>
+<table><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td{% if not loop.first and not loop.last %} class="number"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<p>A run's accuracy is the best of class token and mean of the patch tokens. "Over random" is in points over the same encoder
+with random weights, the best of its draws and poolings.</p>
+<h2>Loss</h2>
+{{ curves | safe }}
+<h2>What was learned</h2>
+<p>From left to right: the image, what the encoder sees, the hidden part rebuilt.</p>
+{% for name, picture in pictures %}<figure><img alt="pictures of {{ name }}" src="data:image/png;base64,{{ picture }}">
+<figcaption>{{ name }}</figcaption></figure>{% endfor %}
+</body></html>
+"""
+
+
+def page(summary: dict[str, Any], runs: list[str], folder: Path) -> str:
+    """The page for the run names `runs`, whose curves and pictures lie in `folder`."""
+    heads, rows = cells(summary)
+    pictures = [(name, _base64(folder / name / "pictures.png")) for name in runs]
+    template = jinja2.Environment(autoescape=True).from_string(PAGE)
+    return template.render(heads=heads, rows=rows, curves=_curves(runs, folder), pictures=pictures)
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _curves(runs: list[str], folder: Path) -> str:
+    """Loss against images seen, as SVG; the same bytes each time."""
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context({"svg.hashsalt": "mimflow", "font.size": 11}):
+        figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+        for name in runs:
+            curve = np.genfromtxt(folder / name / "losses.csv", delimiter=",", names=True, ndmin=1)
+            axes.plot(curve["samples"], curve["loss"], label=name)
+        axes.set(xlabel="images seen", ylabel="loss")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return out.getvalue()

@@ -1,0 +1,93 @@
+"""New entries of params.yaml: flat copies of a run with some values changed; the file keeps its comments."""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from mimflow.files import write
+from mimflow.params.check import FILE, check, nearest
+from mimflow.params.read import read_yaml
+
+
+def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[str]:
+    """Adds the run `name`, or one for each point of the grids, to params.yaml; returns the names.
+
+    `sets` are key=value, `grids` key=value,value. A new run is evaluated wherever `like` is, and gets a random control if
+    its encoder has none. Raises ValueError, the file untouched, if the result would not pass `mimflow check`.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    values = yaml.load(FILE.read_text(encoding="utf-8"))
+    if like not in values["runs"]:
+        raise ValueError(f"--like {like!r} is no run ({nearest(like, values['runs'])})")
+    names = []
+    for point in _points(grids):
+        new = "-".join([name, *(f"{key.split('.')[-1]}{text}" for key, text in point)]).replace(".", "_").replace("+", "")
+        if new in values["runs"] or new in values["controls"]:
+            raise ValueError(f"{FILE}: {new!r} is there already")
+        entry = copy.deepcopy(values["runs"][like])
+        for key, text in [*map(_pair, sets), *point]:
+            _set(entry, key, yaml.load(text))
+        values["runs"][new] = entry
+        _evaluate(values, new, like)
+        names.append(new)
+    text = io.StringIO()
+    yaml.dump(values, text)
+    _checked(text.getvalue())
+    write(FILE, text.getvalue().encode())
+    return names
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key or not value:
+        raise ValueError(f"{text!r}: key=value is expected")
+    return key, value
+
+
+def _points(grids: list[str]) -> list[list[tuple[str, str]]]:
+    """Every combination of the grids' values."""
+    axes = [[(key, v) for v in values.split(",")] for key, values in map(_pair, grids)]
+    return [list(point) for point in itertools.product(*axes)]
+
+
+def _set(entry: Any, key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        entry = entry.get(part) if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or last not in entry:
+        raise ValueError(f"{key!r} is no key of the run ({nearest(last, entry or ())})")
+    entry[last] = value
+
+
+def _evaluate(values: Any, new: str, like: str) -> None:
+    """Beside `like` in every task; with a control if the encoder has none there."""
+    encoder = values["runs"][new]["encoder"]
+    random = {n: c for n, c in values["controls"].items() if c["kind"] == "random"}
+    same = next((n for n, c in random.items() if c["encoder"] == encoder), None)
+    if same is None:
+        same = f"random-{new}"
+        values["controls"][same] = copy.deepcopy(next(iter(random.values())))
+        values["controls"][same]["encoder"] = copy.deepcopy(encoder)
+    for names in values["evaluate"].values():
+        if like in names:
+            names.insert(names.index(like) + 1, new)
+            if same not in names:
+                names.append(same)
+
+
+def _checked(text: str) -> None:
+    beside = Path("params.yaml.new")
+    try:
+        write(beside, text.encode())
+        check(read_yaml(beside))
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""What the Snakefile asks of dvc.yaml: each rule's files, parameters and command; the plan; the record in DVC.
+
+The output of an expensive stage is recognised by content, not by time: code hashes are refreshed at parse, only where
+they changed, so that Snakemake sees an input change exactly when the code did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mimflow import code
+from mimflow.files import canonical, write
+from mimflow.hashes import Hashes
+from mimflow.params.check import check
+from mimflow.params.read import read_yaml
+from mimflow.stage import SOURCES, Stage, load, owners
+
+# The log has everything; of a failure the terminal shows the end.
+SHELL = """
+{params.command} > {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}
+"""
+
+
+def refuse(message: str) -> NoReturn:
+    """Ends the program with one line: no traceback, nothing started."""
+    print(message, file=sys.stderr, flush=True)
+    os._exit(2)  # SystemExit would pass through Snakemake's handler, which adds a report of its own
+
+
+def plan(main: bool) -> dict[str, Stage]:
+    """The stages of a checked params.yaml, with fresh code hashes.
+
+    The main process hands every stage's recipe down to the jobs through the environment: a job whose
+    parameters or code changed while it waited refuses to run.
+    """
+    try:
+        params = read_yaml(Path("params.yaml"))
+        check(params)
+        stages = load(params)
+        if main:
+            refresh_code(stages)
+            os.environ["MIMFLOW_RECIPES"] = json.dumps({s.name: s.recipe() for s in stages.values()})
+        return stages
+    except ValueError as error:
+        refuse(str(error))
+
+
+def refresh_code(stages: dict[str, Stage]) -> None:
+    """Does the stage `code`, in place: its outputs change only where the code did."""
+    stage = stages["code"]
+    code.refresh(stage.outs, Path())
+    made = canonical(stage.made_by(owners(stages), Hashes()))
+    if not stage.made_file.exists() or stage.made_file.read_bytes() != made:
+        write(stage.made_file, made)
+
+
+def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
+    """A path of dvc.yaml as the files that Snakemake watches.
+
+    The folder of shards is known by its files; a folder that holds several stages' outputs is these outputs.
+    """
+    if path == "data/shards":
+        count = stages["shards"].params("data")["num_shards"]
+        return [f"{path}/{i:05d}.arrow" for i in range(count)]
+    below = [out for out in owners(stages) if out.startswith(path + "/") and not out.endswith("made.json")]
+    return below or [path]
+
+
+def _expanded(paths: tuple[str, ...], stages: dict[str, Stage]) -> list[str]:
+    return [file for path in paths if path not in SOURCES for file in files_of(path, stages)]
+
+
+def all_outputs(stages: dict[str, Stage]) -> list[str]:
+    """Every output of every stage, those that git keeps and those that DVC keeps."""
+    return [f for s in stages.values() if s.kind != "code" for f in _expanded(s.outs, stages)]
+
+
+def _of(stages: dict[str, Stage], kind: str) -> list[Stage]:
+    return [s for s in stages.values() if s.kind == kind]
+
+
+def keys(stages: dict[str, Stage], kind: str) -> str:
+    """The keys of a stage as an expression that a wildcard must match."""
+    return "|".join(s.key or "" for s in _of(stages, kind))
+
+
+def _at(stages: dict[str, Stage], kind: str, wildcards: Any) -> Stage:
+    key = getattr(wildcards, "key", None)
+    return stages[kind if key is None else f"{kind}@{key}"]
+
+
+def inputs(stages: dict[str, Stage], kind: str) -> Callable[[Any], list[str]]:
+    """The input function of the rule `kind`."""
+    return lambda wildcards: _expanded(_at(stages, kind, wildcards).deps, stages)
+
+
+def outputs(stages: dict[str, Stage], kind: str) -> list[str]:
+    """The outputs of the rule `kind`, `{key}` standing for its key."""
+    return _expanded(_of(stages, kind)[0].patterns, stages)
+
+
+def recipe(stages: dict[str, Stage], kind: str) -> Callable[[Any], str]:
+    """Parameters and code as one hash: Snakemake runs a rule again when it changes."""
+    return lambda wildcards: _at(stages, kind, wildcards).recipe()
+
+
+def command(stages: dict[str, Stage], kind: str) -> Callable[[Any], str]:
+    """The command of dvc.yaml."""
+    return lambda wildcards: _at(stages, kind, wildcards).command
+
+
+def threads(stages: dict[str, Stage], kind: str) -> Callable[[Any], int]:
+    """The parameter `threads`, which a stage sets for itself."""
+
+    def count(wildcards: Any) -> int:
+        values = _at(stages, kind, wildcards).values.values()
+        return max([v["threads"] for v in values if isinstance(v, dict) and "threads" in v], default=1)
+
+    return count
+
+
+def listing(stages: dict[str, Stage]) -> str:
+    """Names, sizes and times of a source folder's files: Snakemake sees only the folder's own time."""
+    source = Path(stages["shards"].params("data")["source"])
+    if not source.is_dir():
+        return ""
+    total = hashlib.sha256()
+    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+        facts = path.stat()
+        total.update(f"{os.fsencode(path)!r} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return total.hexdigest()
+
+
+def record() -> None:
+    """After a run: what Snakemake made goes on record in DVC."""
+    subprocess.run([sys.executable, "-m", "mimflow", "sync"], check=True)

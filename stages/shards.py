@@ -1,0 +1,30 @@
+"""Any source of images as memory-mapped shards, with an audit."""
+
+import sys
+from pathlib import Path
+
+from mimflow.data.shards import merge, write_part
+from mimflow.data.sources import open_source
+from mimflow.params.check import parse
+from mimflow.params.sections import Data
+from mimflow.stage import Stage, run
+
+FOLDER, INDEX, AUDIT = Path("data/shards"), Path("data/index.json"), Path("data/audit.json")
+
+
+def body(stage: Stage) -> None:
+    """Writes every shard, then the index and the audit."""
+    data = parse(Data, stage.params("data"), "data")
+    source = open_source(data.source)
+    print(f"shards: {data.source} is {source.kind}", file=sys.stderr)
+    write_part(source, FOLDER, 0, 1, data.num_shards, data.test_fraction, data.max_pixels)
+    merge(source, FOLDER, INDEX, AUDIT, data.num_shards, data.max_bad_fraction)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code of the stage."""
+    return run("shards", body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
