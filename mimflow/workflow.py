@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mimflow import code
+from mimflow import code as sources
 from mimflow.files import canonical, write
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
@@ -55,7 +55,7 @@ def plan(main: bool) -> dict[str, Stage]:
 def refresh_code(stages: dict[str, Stage]) -> None:
     """Does the stage `code`, in place: its outputs change only where the code did."""
     stage = stages["code"]
-    code.refresh(stage.outs, Path())
+    sources.refresh(stage.outs, Path())
     made = canonical(stage.made_by(owners(stages), Hashes()))
     if not stage.made_file.exists() or stage.made_file.read_bytes() != made:
         write(stage.made_file, made)
@@ -139,5 +139,8 @@ def listing(stages: dict[str, Stage]) -> str:
 
 
 def record() -> None:
-    """After a run: what Snakemake made goes on record in DVC."""
-    subprocess.run([sys.executable, "-m", "mimflow", "sync"], check=True)
+    """After a run: what Snakemake made goes on record in DVC. Fails the run if it can not."""
+    if "MIMFLOW_TOUCH" not in os.environ:  # the bridge itself called
+        code = subprocess.run([sys.executable, "-m", "mimflow", "sync", "--no-touch"]).returncode
+        if code:
+            refuse("not everything could be recorded in DVC")

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from mimflow.data.shards import merge, write_part
+from mimflow.data.sharding.merge import merge
+from mimflow.data.sharding.publish import publish
+from mimflow.data.sharding.write import write_part
 from mimflow.data.sources import open_source
 from mimflow.params.check import parse
 from mimflow.params.sections import Data
@@ -17,8 +19,10 @@ def body(stage: Stage) -> None:
     data = parse(Data, stage.params("data"), "data")
     source = open_source(data.source)
     print(f"shards: {data.source} is {source.kind}", file=sys.stderr)
-    write_part(source, FOLDER, 0, 1, data.num_shards, data.test_fraction, data.max_pixels)
-    merge(source, FOLDER, INDEX, AUDIT, data.num_shards, data.max_bad_fraction)
+    parts = Path("state") / f"shards-{stage.made_hash[:16]}"  # kept by a kill, gone when the shards are published
+    write_part(source, parts, 0, 1, data.num_shards, data.test_fraction, data.max_pixels)
+    merge(source, parts, INDEX, AUDIT, data.num_shards, data.max_bad_fraction)
+    publish(parts, FOLDER)
 
 
 def main(argv: list[str] | None = None) -> int:

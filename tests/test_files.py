@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimflow.files import canonical, replacing, sha256, write
@@ -39,6 +39,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.text(), VALUES))
 def test_canonical_json_ignores_the_order_of_keys_and_keeps_the_value(value: dict) -> None:
     data = canonical(value)

@@ -16,13 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mimflow.data.sharding.format import open_batch, shard_of
-from mimflow.data.sharding.merge import merge
-from mimflow.data.sharding.write import write_part
+from mimflow.data.sharding.format import open_batch
 from mimflow.files import sha256
-
-__all__ = ["Shards", "merge", "shard_of", "write_part"]
-
 
 _NUMBERS = ("label", "height", "width")
 _ANNOTATION: dict[str, Callable[[Any, tuple[int, int]], Any]] = {
@@ -54,6 +49,9 @@ class Shards:
             raise ValueError(f"split: {split!r}; allowed: {', '.join(facts['splits'])}")
         self.encoding: str = facts["encoding"]
         self.label_names: list[str] = facts["label_names"]
+        self.held_out: str = facts["held_out"]
+        self.mean: list[float] = facts["mean"]
+        self.std: list[float] = facts["std"]
         self._hashes = {folder / shard["file"]: shard["sha256"] for shard in facts["shards"]}
         for shard in facts["shards"]:
             _check(folder / shard["file"], shard["bytes"])
@@ -94,6 +92,12 @@ class Shards:
         """(H, W) of the upright picture."""
         shard, row = self._find(i)
         return int(shard.height[row]), int(shard.width[row])
+
+    def same_size(self) -> bool:
+        """Whether all pictures have the size of the first."""
+        first = self.shape(0)
+        opened = [self._shard(i) for i in range(len(self._paths))]
+        return all((o.height == first[0]).all() and (o.width == first[1]).all() for o in opened)
 
     def pixels(self, i: int, max_pixels: int) -> np.ndarray:
         """uint8 (H, W, 3); raw pixels are a view that must not be written to."""

@@ -138,7 +138,7 @@ def _outlines() -> dict[str, np.ndarray]:
         "L": _polygon(letter),
         "arrow": _polygon([*head, *shaft, (-0.28, 0.95), (-0.28, -0.1)]),
         "spiral": _line(spiral) - 0.13,
-        "half-disc": np.maximum(_circle(0.95, 0, 0.4), _grid()[1] - 0.4),
+        "half-disc": np.maximum(_circle(0.9, 0, 0.4), _grid()[1] - 0.4),
         "zigzag": _line(zigzag) - 0.18,
         "bar": _polygon([(-0.97, -0.2), (0.97, -0.2), (0.97, 0.2), (-0.97, 0.2)]),
     }

@@ -93,17 +93,19 @@ def _shown(value: object) -> str:
 
 
 def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:].replace("Input should", "it should")
+    return message.replace("Input should", "it should")
 
 
 def check(values: dict[str, Any]) -> None:
     """Raises ValueError with one line for each mistake in the whole of params.yaml."""
     lines: list[str] = []
     known = {*SECTIONS, "runs", "controls"}
-    for name in sorted({*known, *values}):
-        if name not in known:
-            lines.append(f"{FILE}: {name}: unknown section ({nearest(name, known)})")
-        elif name not in values:
+    meant: list[str] = []  # one mistake, one line: a misspelt section is not missing as well
+    for name in sorted({*values} - known):
+        lines.append(f"{FILE}: {name}: unknown section ({nearest(name, known)})")
+        meant += difflib.get_close_matches(str(name), known, n=1)
+    for name in sorted(known - {*meant}):
+        if name not in values:
             lines.append(f"{FILE}: {name}: missing section")
         elif name in ("runs", "controls"):
             lines += _entries(name, values[name])

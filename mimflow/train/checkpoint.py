@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Checkpoints:
         for file in reversed(self._files()):
             try:
                 return torch.load(file, map_location="cpu", weights_only=True)
-            except (RuntimeError, EOFError, OSError, ValueError) as error:
+            except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError) as error:
                 print(f"{file}: not readable, the one before is used ({str(error).splitlines()[0]})")
         return None
 

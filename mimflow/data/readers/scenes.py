@@ -72,12 +72,15 @@ def _spec(path: Path) -> Scenes:
         raise ValueError(f"data.source: {str(path)!r}: kind: {kind!r}; allowed: 'scenes'")
     for key in found:
         if key not in allowed:
-            near = get_close_matches(str(key), allowed, 1, 0)
-            raise ValueError(f"{path}: unknown key {key!r}; allowed: {allowed}; nearest: {near}")
+            near = get_close_matches(str(key), allowed, 1, 0)[0]
+            raise ValueError(
+                f"data.source: {str(path)!r}: unknown key {key!r}; allowed: {', '.join(allowed)};"
+                f" nearest: {near!r}"
+            )
     missing = [key for key in allowed if key not in found]
     if missing:
-        raise ValueError(f"{path}: missing key {missing[0]!r}; needed: {allowed}")
+        raise ValueError(f"data.source: {str(path)!r}: missing key {missing[0]!r}")
     try:
         return Scenes(**{key: found[key] for key in allowed[1:]})
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"data.source: {str(path)!r}: {error}") from error

@@ -10,6 +10,7 @@ import os
 import struct
 import weakref
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ def zip_files(path: Path) -> Files:
         table, shift = _table(file.fileno(), path)
     ignored: Counter[str] = Counter()
     found: dict[str, int] = {}
-    rows: list[_Member] = []
+    rows = array("q")
     for raw, member in _members(table, path):
         name = tidy(raw)
         if raw.endswith(b"/"):
@@ -53,10 +54,11 @@ def zip_files(path: Path) -> Files:
             ignored["hidden"] += 1
             continue
         ignored["replaced by a later member"] += name in found
-        found[name] = len(rows)
-        rows.append(member)
+        found[name] = len(rows) // len(member)
+        rows.extend(member)
     names = sorted(found)
-    kept = np.array(rows, np.int64).reshape(-1, 6)[[found[name] for name in names]]  # (N, 6)
+    order = np.array([found[name] for name in names], np.int64)
+    kept = np.array(rows, np.int64).reshape(-1, len(_Member._fields))[order]
 
     archive = path.open("rb")
 
@@ -73,12 +75,12 @@ def _table(fd: int, path: Path) -> tuple[bytes, int]:
     """The table of contents, and the length of what stands before the archive in its file."""
     length = os.fstat(fd).st_size
     tail = os.pread(fd, 1 << 17, max(0, length - (1 << 17)))  # a comment has 64 KiB at most
-    at = tail.rfind(b"PK\5\6")
+    at = _tail(tail)
     if at < 0 or at + _TAIL.size > len(tail):
         raise ValueError(f"data.source: {str(path)!r} is no zip file, or its end is missing")
     end = length - len(tail) + at
     *_, size, offset, _ = _TAIL.unpack_from(tail, at)
-    if tail[max(0, at - 20) : at][:4] == b"PK\6\7":  # the locator of zip64
+    if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":  # the locator of zip64
         end -= 20 + _TAIL64.size
         head = os.pread(fd, _TAIL64.size, end) if end >= 0 else b""
         if head[:4] != b"PK\6\6":
@@ -90,6 +92,17 @@ def _table(fd: int, path: Path) -> tuple[bytes, int]:
     if shift < 0:
         raise ValueError(f"data.source: {str(path)!r}: the zip table of contents is damaged")
     return os.pread(fd, size, end - size), shift
+
+
+def _tail(tail: bytes) -> int:
+    """Where the end record begins: its comment, which may look like one, ends with the file."""
+    at = last = tail.rfind(b"PK\5\6")
+    while at >= 0:
+        after = at + _TAIL.size
+        if after <= len(tail) and after + _TAIL.unpack_from(tail, at)[-1] == len(tail):
+            return at
+        at = tail.rfind(b"PK\5\6", 0, at)
+    return last
 
 
 def _members(table: bytes, path: Path) -> Iterator[tuple[bytes, _Member]]:

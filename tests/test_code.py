@@ -1,0 +1,92 @@
+"""Code as an input: what changes the hash, and what does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mimflow import code
+from mimflow.code import closure, code_hash, modules_of, refresh
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the sources."""
+    for folder in ("mimflow", "stages"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def hashes(root: Path) -> dict[str, dict[str, str]]:
+    code._tree.cache_clear()
+    names = ("shards", "controls", "features", "knn", "linear", "report", "mae")
+    return {name: code_hash(modules_of(name, root), root) for name in names}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_comment_or_docstring_changes_nothing(tree: Path) -> None:
+    before = hashes(tree)
+    mask = tree / "mimflow/masks/random.py"
+    edit(mask, '"""Uniform random masking', '"""Masking, uniform')
+    edit(mask, "    order = ", "    # the smallest stay\n    order = ")
+    edit(mask, "import math\n", "import math\n\n\n")
+    assert hashes(tree) == before
+
+
+def test_a_changed_mask_changes_the_method_that_uses_it_and_nothing_else(tree: Path) -> None:
+    before = hashes(tree)
+    edit(tree / "mimflow/masks/random.py", "+ 1e-6)", "+ 1e-7)")
+    after = hashes(tree)
+    assert {name for name in before if before[name] != after[name]} == {"mae"}
+
+
+def test_a_changed_evaluation_changes_no_other(tree: Path) -> None:
+    before = hashes(tree)
+    edit(tree / "mimflow/evals/knn.py", "CHUNK = 1000", "CHUNK = 999")
+    after = hashes(tree)
+    assert {name for name in before if before[name] != after[name]} == {"knn"}
+
+
+def test_observers_are_left_out_and_exist() -> None:
+    modules = closure("stages.pretrain", ROOT) | closure("mimflow.methods.mae", ROOT)
+    assert not modules & code.OBSERVERS
+    for name in code.OBSERVERS:
+        assert (ROOT / (name.replace(".", "/") + ".py")).exists()
+
+
+def test_imports_inside_functions_count() -> None:
+    text = (ROOT / "stages/pretrain.py").read_text()
+    assert "\n    from mimflow.train.loop import" in text
+    assert {"mimflow.train.loop", "mimflow.draw"} <= closure("stages.pretrain", ROOT)
+
+
+def test_a_methods_closure_stays_readable() -> None:
+    modules = {m for m in closure("mimflow.methods.mae", ROOT) if (ROOT / (m.replace(".", "/") + ".py")).exists()}
+    lines = sum((ROOT / (m.replace(".", "/") + ".py")).read_text().count("\n") for m in modules)
+    assert len(modules) <= 15 and lines <= 1500
+
+
+def test_refresh_leaves_right_files_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh(["code/knn.json", "code/mae.json"], tree)
+    before = {p: p.stat().st_mtime_ns for p in (tree / "code").iterdir()}
+    edit(tree / "mimflow/masks/random.py", "+ 1e-6)", "+ 1e-7)")
+    code._tree.cache_clear()
+    refresh(["code/knn.json", "code/mae.json"], tree)
+    after = {p: p.stat().st_mtime_ns for p in (tree / "code").iterdir()}
+    assert [p.name for p in before if before[p] != after[p]] == ["mae.json"]
+    assert "mimflow.masks.random" in json.loads((tree / "code/mae.json").read_text())
+
+
+def test_an_unknown_name_says_which_files_are_missing(tree: Path) -> None:
+    with pytest.raises(ValueError, match=r"code/mea.json: there is no stages/mea.py and no mimflow/methods/mea.py"):
+        modules_of("mea", tree)

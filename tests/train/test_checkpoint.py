@@ -1,0 +1,58 @@
+"""Checkpoints: complete or absent, one writer, the last two kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mimflow.train.checkpoint import Checkpoints
+
+
+def test_the_newest_state_comes_back(tmp_path: Path) -> None:
+    keep = Checkpoints(tmp_path / "run")
+    assert keep.latest() is None
+    for step in (1, 2, 10):
+        keep.save(step, {"step": step, "x": torch.full((3,), float(step))})
+    state = Checkpoints(tmp_path / "run").latest()
+    assert state is not None and state["step"] == 10 and torch.equal(state["x"], torch.full((3,), 10.0))
+    assert [f.name for f in sorted((tmp_path / "run").glob("*.pt"))] == ["000000000002.pt", "000000000010.pt"]
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep = Checkpoints(tmp_path)
+    for step in (1, 2):
+        keep.save(step, {"step": step})
+    newest = tmp_path / "000000000002.pt"
+    newest.write_bytes(newest.read_bytes()[:100])
+    state = keep.latest()
+    assert state is not None and state["step"] == 1
+    assert "000000000002.pt: not readable" in capsys.readouterr().out
+
+
+def test_a_process_that_was_taken_over_stops_and_writes_nothing(tmp_path: Path) -> None:
+    first = Checkpoints(tmp_path)
+    second = Checkpoints(tmp_path)
+    with pytest.raises(ValueError, match="another process"):
+        first.save(1, {"step": 1})
+    assert not list(tmp_path.glob("*.pt"))
+    second.save(1, {"step": 1})
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "ran",)
+
+    keep = Checkpoints(tmp_path)
+    torch.save({"step": Payload()}, tmp_path / "000000000001.pt")
+    assert keep.latest() is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_drop_removes_everything(tmp_path: Path) -> None:
+    keep = Checkpoints(tmp_path / "run")
+    keep.save(1, {"step": 1})
+    keep.drop()
+    assert not (tmp_path / "run").exists()
