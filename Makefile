@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: run test snakemake sync check plan lock workspace link-data lint clean-state
+.PHONY: run test snakemake sync check lint workspace link-data lock .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -38,6 +38,8 @@ workspace: $(INSTALLED) ## make workspace PRESET=cifar10 DIR=../cifar10
 link-data: ## make link-data FROM=../shared/data: its files appear in data/raw
 	@test -d "$(FROM)" || { echo "FROM=$(FROM): no such folder" >&2; exit 2; }
 	@mkdir -p data/raw && ln -sfn $(abspath $(FROM))/* data/raw/ && ls data/raw
+
+.venv-ready: $(INSTALLED) ## the environment alone
 
 lock: ## resolve requirements/direct.in into requirements/lock.txt (needs pip-tools)
 	@bash requirements/lock.sh

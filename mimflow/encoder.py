@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
@@ -31,7 +31,7 @@ def load_encoder(path: Path) -> tuple[VisionTransformer, dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {})["card"])
-    except (KeyError, OSError, RuntimeError) as error:
+    except (KeyError, OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not an encoder with a card ({error})") from None
     vit = build_vit(card["timm"]["name"], card["timm"]["kwargs"])
     vit.load_state_dict(load_file(path))

@@ -50,7 +50,7 @@ def _names(stages: list[Stage]) -> str:
 
 def _commit(stages: list[Stage]) -> None:
     if stages:
-        command = [sys.executable, "-m", "dvc", "commit", "--quiet", "--force"]
+        command = [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", "--no-relink"]
         subprocess.run([*command, *(s.name for s in stages)], check=True)
 
 

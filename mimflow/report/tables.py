@@ -64,7 +64,8 @@ def cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         line = [row["name"]]
         for task in summary["tasks"]:
             value, gain = row.get(task), row.get(f"{task}_gain")
-            line += ["no labels" if value is None else f"{value:.1f}", "" if gain is None else f"{gain:+.1f}"]
+            shown = "no labels" if value is None else f"{value:.1f}"
+            line += [shown if task in row else "", "" if gain is None else f"{gain:+.1f}"]
         table.append([*line, row["what"]])
     return [*heads, "what it is"], table
 

@@ -1,0 +1,228 @@
+"""The real workflow on the toy preset, in a repository of its own: Snakemake, DVC, and the bridge between them.
+
+The tests of this file share one repository and run in order: each starts from what the one before left, everything made and
+recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROFILE = ("--workflow-profile", "workflow/profiles/default")
+pytestmark = [pytest.mark.slow, pytest.mark.workflow]
+
+
+class Repository:
+    """A git repository with the sources of this one and the toy preset."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __call__(self, *command: str, code: int | None = 0, **environment: str) -> str:
+        """Output and errors of the command; asserts its exit code."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        names = {k: v for k, v in os.environ.items() if not k.startswith(("MIMFLOW_", "PYTEST_"))}
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env={**names, "PATH": path, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert code is None or done.returncode == code, done.stdout
+        return done.stdout
+
+    def planned(self) -> set[str]:
+        """The jobs that Snakemake would run."""
+        text = self("snakemake", "-n", *PROFILE)
+        if "Nothing to be done" in text:
+            return set()
+        jobs = re.findall(r"^(?:local)?rule (\w+):$(.*?)(?=^\[|^Job stats)", text, re.M | re.S)
+        found = set()
+        for rule, body in jobs:
+            key = re.search(r"wildcards: key=(\S+)", body)
+            found.add(f"{rule}@{key[1]}" if key else rule)
+        return found - {"all"}
+
+    def stale(self) -> set[str]:
+        """The stages that DVC would run for a reason of their own."""
+        text = self("dvc", "status", "--json")
+        return set(json.loads(text))
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        text = (self.path / file).read_text()
+        assert text.count(old) >= 1, f"{old!r} is not in {file}"
+        (self.path / file).write_text(text.replace(old, new))
+
+    def artifacts(self) -> dict[str, bytes]:
+        """The encoders, curves, pictures, features, metrics and the report."""
+        names = [p for f in ("runs", "features", "metrics", "report", "data/shards") for p in (self.path / f).rglob("*")]
+        return {str(p.relative_to(self.path)): p.read_bytes() for p in names if p.is_file() and p.name != ".gitignore"}
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    path = tmp_path_factory.mktemp("workflow") / "repo"
+    ignored = shutil.ignore_patterns("__pycache__", "shards", "raw", "index.json", "audit.json", "made.json", "cache", "tmp", "config.local")
+    path.mkdir()
+    for name in ("mimflow", "stages", "workflow", "data", "presets", ".dvc"):
+        shutil.copytree(ROOT / name, path / name, ignore=ignored)
+    for name in ("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "Makefile"):
+        shutil.copy(ROOT / name, path / name)
+    (path / "slurm").symlink_to("workflow/profiles/slurm")
+    shutil.copy(ROOT / "presets/toy.yaml", path / "params.yaml")
+    repo = Repository(path)
+    repo("git", "init", "-q")
+    repo("git", "add", "-A")
+    repo("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
+    yield repo
+
+
+MISTAKES = [
+    ("mask_ratio: 0.75", "mask_ration: 0.75", "params.yaml: runs.mae.mask_ration: unknown key (nearest: mask_ratio;"),
+    ("batch: 32", "batch: -1", "params.yaml: runs.mae.batch: -1 is not allowed: it should be greater than or equal to 1"),
+    ("source: data/scenes-toy.yaml", "source: data/nothing", "params.yaml: data.source: no such file or folder: 'data/nothing'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line"), MISTAKES)
+def test_a_mistake_gives_the_same_line_everywhere_and_nothing_trains(repo: Repository, old: str, new: str, line: str) -> None:
+    before = (repo.path / "params.yaml").read_text()
+    (repo.path / "params.yaml").write_text(before.replace(old, new, 1))
+    try:
+        for command, code in (
+            (("python", "-m", "stages.pretrain", "mae"), 2),
+            (("mimflow", "check"), 2),
+            (("snakemake", *PROFILE), None),
+            (("dvc", "repro"), None),
+        ):
+            text = repo(*command, code=code)
+            assert any(row.startswith(line) for row in text.split("\n")), text
+            assert "Traceback" not in text
+            if code is None:
+                assert repo(*command, "--help", code=0)  # the program is there: it was the mistake that ended it
+        assert not (repo.path / "runs").exists()
+    finally:
+        (repo.path / "params.yaml").write_text(before)
+
+
+def test_snakemake_makes_everything_and_dvc_agrees(repo: Repository) -> None:
+    repo("snakemake", *PROFILE)
+    assert repo.stale() == set()
+    assert repo.planned() == set()
+    assert "Running stage" not in repo("dvc", "repro")
+    table = json.loads((repo.path / "report/summary.json").read_bytes())
+    assert [row["name"] for row in table["rows"]] == ["mae", "mae-half", "random", "pixels"]
+
+
+def test_the_slurm_profile_plans(repo: Repository) -> None:
+    assert "Nothing to be done" in repo("snakemake", "--profile", "slurm", "-n")
+
+
+def test_a_second_making_by_dvc_is_equal_to_the_byte_whatever_the_threads_and_workers(repo: Repository) -> None:
+    before = repo.artifacts()
+    for name in ("runs", "features", "report", "metrics", "data/shards", "dvc.lock", ".dvc/cache", "state"):
+        path = repo.path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    repo("dvc", "repro", OMP_NUM_THREADS="8", MIMFLOW_WORKERS="2")
+    after = repo.artifacts()
+    assert {k for k in before if before[k] != after.get(k)} == set()
+    assert set(before) == set(after)
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_changed_run_reruns_itself_and_its_evaluations_only(repo: Repository) -> None:
+    repo.edit("params.yaml", "mask_ratio: 0.5", "mask_ratio: 0.6")
+    own = {"pretrain@mae-half"}
+    below = {"features@mae-half", "knn@mae-half", "linear@mae-half", "report"}
+    assert repo.planned() == own | below
+    assert repo.stale() == {"code", "pretrain@mae-half", "report"}  # what is below follows by content
+    lock = (repo.path / "dvc.lock").read_bytes()
+    refused = repo("mimflow", "sync", code=2)
+    assert "pretrain@mae-half" in refused and "features@mae" not in refused
+    assert (repo.path / "dvc.lock").read_bytes() == lock
+    repo.edit("params.yaml", "mask_ratio: 0.6", "mask_ratio: 0.5")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_comment_reruns_nothing_and_a_changed_line_what_uses_it(repo: Repository) -> None:
+    mask = "mimflow/masks/random.py"
+    repo.edit(mask, "    order = ", "    # the smallest stay\n    order = ")
+    assert repo.planned() == set()
+    assert repo.stale() == {"code"}
+    text = repo("dvc", "repro")
+    assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code"}
+    repo.edit(mask, "+ 1e-6)", "+ 1e-7)")
+    runs = ("mae", "mae-half")
+    assert repo.planned() == {f"{s}@{r}" for r in runs for s in ("pretrain", "features", "knn", "linear")} | {"report"}
+    repo.edit(mask, "+ 1e-7)", "+ 1e-6)")
+    repo.edit(mask, "    # the smallest stay\n", "")
+    repo("dvc", "repro")
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_new_run_reruns_nothing_old(repo: Repository) -> None:
+    repo("mimflow", "new-run", "again", "--like", "mae", "--set", "seed=3")
+    new = {f"{s}@again" for s in ("pretrain", "features", "knn", "linear")} | {"report"}
+    assert repo.planned() == new
+    text = repo("dvc", "repro")
+    assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code", *new}
+    assert "metrics/knn/again.json" in repo("dvc", "metrics", "diff") + repo("dvc", "metrics", "show")
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_waiting_job_refuses_what_was_not_planned(repo: Repository) -> None:
+    planned = json.dumps({"pretrain@mae": "another recipe"})
+    text = repo("python", "-m", "stages.pretrain", "mae", code=2, MIMFLOW_RECIPES=planned)
+    assert "changed since this job was planned" in text and "\n" not in text.strip()
+
+
+def test_a_kill_in_the_middle_of_pretraining_changes_no_bit(repo: Repository) -> None:
+    run = repo.path / "runs/mae"
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    shutil.rmtree(run)
+    environment = {**os.environ, "MIMFLOW_CHECKPOINT_SECONDS": "0", "OMP_WAIT_POLICY": "PASSIVE"}
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        log = (repo.path / "logs/pretrain/mae.jsonl").read_text().count('"checkpoint"')
+        trainer = subprocess.Popen([sys.executable, "-m", "stages.pretrain", "mae"], cwd=repo.path, env=environment)
+        while (repo.path / "logs/pretrain/mae.jsonl").read_text().count('"checkpoint"') < log + 20:
+            assert trainer.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        trainer.send_signal(number)
+        assert trainer.wait() == (-9 if number == signal.SIGKILL else 75)
+        assert not (run / "encoder.safetensors").exists()
+    assert "resumed after" in repo("python", "-m", "stages.pretrain", "mae", CI="")
+    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
+    assert not list((repo.path / "state").glob("pretrain-mae-*"))
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_clone_pulls_and_has_nothing_to_do(repo: Repository, tmp_path: Path) -> None:
+    repo("dvc", "remote", "add", "-d", "-f", "store", str(tmp_path / "store"))
+    repo("dvc", "push", "-q")
+    repo("git", "add", "-A")
+    repo("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "made")
+    clone = Repository(tmp_path / "clone")
+    repo("git", "clone", "-q", str(repo.path), str(clone.path))
+    clone("dvc", "pull", "-q")
+    clone("mimflow", "sync")
+    assert clone.planned() == set() and clone.stale() == set()
+    assert clone.artifacts() == repo.artifacts()
