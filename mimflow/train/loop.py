@@ -7,9 +7,7 @@ and resumed ends in the same bits as one that was not.
 from __future__ import annotations
 
 import math
-import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -50,29 +48,20 @@ def train(
     device = next(method.parameters()).device
     optimiser = build_optimiser(method, run.optimiser)
     state = _resume(method, optimiser, keep, device)
-    record = Record("pretrain", name, run.steps * run.batch, state["step"] * run.batch)
-    every = max(1, run.steps // POINTS)
-    seconds = float(os.environ.get("MIMFLOW_CHECKPOINT_SECONDS", 60))  # a fact of the machine
-    saved, wait, stop = time.monotonic(), 0.0, _watch_signals()
-    source = load(batches, state["step"], run.steps)
-    for step in range(state["step"], run.steps):
-        begin = time.monotonic()
-        batch = next(source)
-        wait += time.monotonic() - begin
-        rate = _step(method, optimiser, render(batch), clock_at(step, run, len(batches.shards)), run, state["sum"])
-        loss = None
-        if (step + 1) % every == 0 or step + 1 == run.steps:
-            loss = _row(state, step + 1, run, rate)
-        state["step"] = step + 1
-        record.step((step + 1) * run.batch, wait, loss)
-        if stop() or time.monotonic() - saved > seconds:
-            keep.save(step + 1, {**state, "method": method.state_dict(), "optimiser": optimiser.state_dict()})
-            saved = time.monotonic()
-            record.event("checkpoint", images=(step + 1) * run.batch)
+    stop = _watch_signals()
+    with Record("pretrain", name, run.steps * run.batch, state["step"] * run.batch) as record:
+        for step, batch in record.waiting(load(batches, state["step"], run.steps), start=state["step"]):
+            clock = clock_at(step, run, len(batches.shards))
+            rate = _step(method, optimiser, render(batch), clock, run, state["sum"])
+            state["step"] = step + 1
+            record.step((step + 1) * run.batch, _row(state, run, rate))
+            if stop() or record.checkpoint_due():
+                keep.save(step + 1, {**state, "method": method.state_dict(), "optimiser": optimiser.state_dict()})
+                record.checkpoint((step + 1) * run.batch)
             if stop():
                 raise Interrupted(f"{name}: stopped by a signal after step {step + 1} of {run.steps}; run it again to go on")
-    record.end(torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
-    return [tuple(row) for row in state["rows"]]
+        record.end(device)
+    return [(int(n), loss, rate) for n, loss, rate in state["rows"]]
 
 
 def _resume(
@@ -114,12 +103,16 @@ def _step(
     return rate
 
 
-def _row(state: dict[str, Any], step: int, run: Training, rate: float) -> float:
-    """Adds a point to the loss curve: the only place where the loop waits for the device."""
-    sum_, count = state["sum"].tolist()
-    loss = sum_ / count
+def _row(state: dict[str, Any], run: Training, rate: float) -> float | None:
+    """The mean loss since the last point of the curve, if this step is one: the only wait for the device."""
+    step, every = state["step"], max(1, run.steps // POINTS)
+    if step % every and step != run.steps:
+        return None
+    total, count = state["sum"].tolist()
+    loss: float = total / count
     if not math.isfinite(loss):
-        raise Diverged(f"the loss is {loss} within steps {step - int(count)} to {step - 1}; a lower base_lr may help")
+        first = step - int(count)
+        raise Diverged(f"the loss is {loss} within steps {first} to {step - 1}; a lower base_lr may help")
     state["rows"].append((step * run.batch, loss, rate))
     state["sum"].zero_()
     return loss
