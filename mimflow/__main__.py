@@ -14,7 +14,10 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0, or 2 for a mistake of the user, said in one line."""
     here = Path("mimflow/__main__.py").resolve()
     if here.exists() and here != Path(__file__).resolve():  # another workspace's code: run that
-        os.execv(sys.executable, [sys.executable, "-m", "mimflow", *(sys.argv[1:] if argv is None else argv)])
+        os.execv(
+            sys.executable,
+            [sys.executable, "-m", "mimflow", *(sys.argv[1:] if argv is None else argv)],
+        )
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.act(arguments) or 0)
@@ -24,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mimflow", description="Masked image modelling as a reproducible workflow.")
+    parser = argparse.ArgumentParser(
+        prog="mimflow", description="Masked image modelling as a reproducible workflow."
+    )
     add = parser.add_subparsers(required=True, metavar="command").add_parser
     add("check", help="is params.yaml right?").set_defaults(act=_check)
     add("table", help="print the results").set_defaults(act=_table)
@@ -34,8 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     new = add("new-run", help="add runs to params.yaml")
     new.add_argument("name")
     new.add_argument("--like", required=True, help="the run to copy")
-    new.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value (key.key=value)")
-    new.add_argument("--grid", action="append", default=[], metavar="KEY=V,V", help="one run for each value")
+    new.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value (key.key=value)",
+    )
+    new.add_argument(
+        "--grid", action="append", default=[], metavar="KEY=V,V", help="one run for each value"
+    )
     new.set_defaults(act=_new_run)
     workspace = add("workspace", help="a worktree with a preset as its params.yaml")
     workspace.add_argument("preset")

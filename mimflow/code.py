@@ -1,7 +1,8 @@
 """Code as an input: the hash of what a stage or a method would run.
 
-The hash covers the syntax trees, without comments and docstrings, of every file of ours that the stage or method
-imports, at any depth. So a comment changes nothing, a changed mask changes whatever uses it.
+The hash covers the syntax trees, without comments and docstrings, of every file of ours that the
+stage or method imports, at any depth. So a comment changes nothing, a changed mask changes whatever
+uses it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from pathlib import Path
 from mimflow.files import canonical, write
 
 # Can not reach a result: they read parameters, say what goes on, and run the stages.
-OBSERVERS = frozenset({"mimflow.stage", "mimflow.params.check", "mimflow.params.read", "mimflow.train.record"})
+OBSERVERS = frozenset(
+    {"mimflow.stage", "mimflow.params.check", "mimflow.params.read", "mimflow.train.record"}
+)
 
 
 def closure(module: str, root: Path) -> set[str]:
-    """The modules of ours that `module` imports, directly or not, itself included, observers left out."""
+    """The modules of ours that `module` imports, directly or not, itself included, observers left
+    out.
+    """
     found: set[str] = set()
     todo = [module]
     while todo:
@@ -32,7 +37,7 @@ def closure(module: str, root: Path) -> set[str]:
 
 
 def code_hash(modules: list[str], root: Path) -> dict[str, str]:
-    """Module -> hash of its syntax tree, over the closure of `modules`; canonical as sorted JSON."""
+    """Module -> hash of its syntax tree, over the closure of `modules`."""
     names = set().union(*(closure(m, root) for m in modules))
     return {name: _tree_hash(root, name) for name in sorted(names)}
 
@@ -43,11 +48,15 @@ def modules_of(name: str, root: Path) -> list[str]:
         return [f"stages.{name}"]
     if (root / "mimflow" / "methods" / f"{name}.py").exists():
         return ["stages.pretrain", f"mimflow.methods.{name}"]
-    raise ValueError(f"code/{name}.json: there is no stages/{name}.py and no mimflow/methods/{name}.py")
+    raise ValueError(
+        f"code/{name}.json: there is no stages/{name}.py and no mimflow/methods/{name}.py"
+    )
 
 
 def refresh(outs: Iterable[str], root: Path) -> None:
-    """Writes each `code/<name>.json` among `outs` that is missing or no longer right; leaves the others alone."""
+    """Writes each `code/<name>.json` among `outs` that is missing or no longer right; leaves the
+    others alone.
+    """
     for out in outs:
         path = root / out
         if path.stem == "made":
@@ -71,9 +80,9 @@ def _tree(path: Path) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                if isinstance(first.value.value, str):
-                    node.body = node.body[1:]
+            value = first.value if isinstance(first, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = node.body[1:]
     return tree
 
 
@@ -84,7 +93,7 @@ def _tree_hash(root: Path, module: str) -> str:
 
 
 def _imports(root: Path, module: str) -> list[str]:
-    """Modules of ours named in import statements anywhere in the file, and the packages above them."""
+    """Modules of ours that the file names in imports anywhere, and the package above it."""
     path = _file(root, module)
     assert path is not None
     names: set[str] = set()

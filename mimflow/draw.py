@@ -1,10 +1,10 @@
 """Randomness as a function, not a state: every number is a hash of where it is used.
 
-A `Draw` is keyed by integers (the seed, the step or the epoch) and holds one row number for
-each image (its place in the global batch, or its sample id). The value at (row, name, index) depends
-on nothing else: not on the process, the micro-batch, the device, or on what was drawn before.
-The hash is SplitMix64's output function (Steele, Lea and Flood, OOPSLA 2014) over a counter, in
-64-bit integers that wrap; numpy in the loader and torch on the device give the same bits.
+A `Draw` is keyed by integers (the seed, the step or the epoch) and holds one row number for each
+image (its place in the global batch, or its sample id). The value at (row, name, index) depends on
+nothing else: not on the process, the micro-batch, the device, or on what was drawn before. The hash
+is SplitMix64's output function (Steele, Lea and Flood, OOPSLA 2014) over a counter, in 64-bit
+integers that wrap; numpy in the loader and torch on the device give the same bits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _STEP, _FIRST, _SECOND = map(_signed, (_GOLDEN, 0xBF58476D1CE4E5B9, 0x94D049BB13
 
 
 def mix(z: Any) -> Any:
-    """SplitMix64's finaliser on an int64 array of numpy or torch; the masks make the shifts logical."""
+    """SplitMix64's finaliser on an int64 array of numpy or torch; the masks make the shifts
+    logical.
+    """
     z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * _FIRST
     z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * _SECOND
     return z ^ ((z >> 31) & 0x1FFFFFFFF)
@@ -57,7 +59,7 @@ class Draw:
         """int64 (B, count)."""
         row = mix(self.rows * _STEP + fold(self.key, name))
         if isinstance(self.rows, np.ndarray):
-            index = np.arange(1, count + 1, dtype=np.int64)
+            index: Any = np.arange(1, count + 1, dtype=np.int64)
         else:
             import torch
 

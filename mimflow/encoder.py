@@ -1,7 +1,7 @@
 """An encoder on disk: safetensors that a plain `timm.create_model` loads, and a card that says how.
 
-The card stands in the file's metadata under one key, as canonical JSON (several keys would be written in an order that
-differs between processes).
+The card stands in the file's metadata under one key, as canonical JSON (several keys would be
+written in an order that differs between processes).
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from mimflow.files import replacing
 
 def save_encoder(path: Path, encoder: VisionTransformer, card: dict[str, Any]) -> None:
     """Writes the weights and the card: {timm: {name, kwargs}, mean, std, img_size, ...}."""
-    tensors = {name: x.detach().cpu().contiguous().clone() for name, x in encoder.state_dict().items()}
+    tensors = {
+        name: x.detach().cpu().contiguous().clone() for name, x in encoder.state_dict().items()
+    }
     with replacing(path) as file:
         save_file(tensors, file, {"card": json.dumps(card, sort_keys=True)})
 
 
 def load_encoder(path: Path) -> tuple[VisionTransformer, dict[str, Any]]:
-    """The encoder in evaluation mode, and its card. Raises ValueError if the file is not one of ours."""
+    """The encoder in evaluation mode, and its card. Raises ValueError if the file is not one of
+    ours.
+    """
     try:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {})["card"])

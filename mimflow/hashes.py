@@ -38,8 +38,13 @@ class Hashes:
 
     def _file(self, path: Path) -> str:
         facts = path.stat()
-        name, stamp = os.fsencode(path.resolve()), f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
-        row = self.table.execute("SELECT value FROM hash WHERE file = ? AND stamp = ?", (name, stamp)).fetchone()
+        name, stamp = (
+            os.fsencode(path.resolve()),
+            f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}",
+        )
+        row = self.table.execute(
+            "SELECT value FROM hash WHERE file = ? AND stamp = ?", (name, stamp)
+        ).fetchone()
         if row:
             return str(row[0])
         with path.open("rb") as file:

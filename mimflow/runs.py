@@ -1,4 +1,6 @@
-"""New entries of params.yaml: flat copies of a run with some values changed; the file keeps its comments."""
+"""New entries of params.yaml: flat copies of a run with some values changed; the file keeps its
+comments.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from mimflow.params.read import read_yaml
 def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[str]:
     """Adds the run `name`, or one for each point of the grids, to params.yaml; returns the names.
 
-    `sets` are key=value, `grids` key=value,value. A new run is evaluated wherever `like` is, and gets a random control if
-    its encoder has none. Raises ValueError, the file untouched, if the result would not pass `mimflow check`.
+    `sets` are key=value, `grids` key=value,value. A new run is evaluated wherever `like` is, and
+    gets a random control if its encoder has none. Raises ValueError, the file untouched, if the
+    result would not pass `mimflow check`.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -30,7 +33,11 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
         raise ValueError(f"--like {like!r} is no run ({nearest(like, values['runs'])})")
     names = []
     for point in _points(grids):
-        new = "-".join([name, *(f"{key.split('.')[-1]}{text}" for key, text in point)]).replace(".", "_").replace("+", "")
+        new = (
+            "-".join([name, *(f"{key.split('.')[-1]}{text}" for key, text in point)])
+            .replace(".", "_")
+            .replace("+", "")
+        )
         if new in values["runs"] or new in values["controls"]:
             raise ValueError(f"{FILE}: {new!r} is there already")
         entry = copy.deepcopy(values["runs"][like])
@@ -39,10 +46,10 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
         values["runs"][new] = entry
         _evaluate(values, new, like)
         names.append(new)
-    text = io.StringIO()
-    yaml.dump(values, text)
-    _checked(text.getvalue())
-    write(FILE, text.getvalue().encode())
+    out = io.StringIO()
+    yaml.dump(values, out)
+    _checked(out.getvalue())
+    write(FILE, out.getvalue().encode())
     return names
 
 

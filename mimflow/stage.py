@@ -1,9 +1,10 @@
 """The one reader of dvc.yaml and params.yaml, for rules, stages and tests.
 
-dvc.yaml says what a stage is: command, files, parameters. This file expands it (`foreach`, `${...}`), hashes it and runs a
-stage's body under the contract: declared parameters only, exit codes, outputs that say what made them.
-A stage's *recipe* is its parameters and code, known before anything runs; what it was *made by* adds the contents of its
-inputs. Nothing here is heavier than YAML and pydantic: it is loaded at every parse of the workflow.
+dvc.yaml says what a stage is: command, files, parameters. This file expands it (`foreach`,
+`${...}`), hashes it and runs a stage's body under the contract: declared parameters only, exit
+codes, outputs that say what made them. A stage's *recipe* is its parameters and code, known before
+anything runs; what it was *made by* adds the contents of its inputs. Nothing here is heavier than
+YAML and pydantic: it is loaded at every parse of the workflow.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class Stage:
     def params(self, key: str) -> Any:
         """The value at `key`, which dvc.yaml must declare for this stage."""
         if key not in self.values:
-            raise ValueError(f"dvc.yaml: {self.name}: {key} is not among its params: {sorted(self.values)}")
+            raise ValueError(
+                f"dvc.yaml: {self.name}: {key} is not among its params: {sorted(self.values)}"
+            )
         return self.values[key]
 
     def recipe(self) -> str:
@@ -75,8 +78,8 @@ class Stage:
     def made_by(self, all_outs: dict[str, Stage], hashes: Hashes) -> dict[str, Any]:
         """What makes this stage's outputs now: the recipe, and the hash of each input.
 
-        An input folder that is one stage's output has an index beside it, also an input, with its files' hashes: it is
-        not read. One that holds several stages' outputs stands for these.
+        An input folder that is one stage's output has an index beside it, also an input, with its
+        files' hashes: it is not read. One that holds several stages' outputs stands for these.
         """
         inputs = {}
         for dep in self.deps:
@@ -85,7 +88,12 @@ class Stage:
             below = [o for o in all_outs if o.startswith(dep + "/") and not o.endswith("made.json")]
             for path in below or [dep]:
                 inputs[path] = hashes.of(Path(path))
-        facts = {"stage": self.name, "params": self.values, "recipe": self.recipe(), "inputs": inputs}
+        facts = {
+            "stage": self.name,
+            "params": self.values,
+            "recipe": self.recipe(),
+            "inputs": inputs,
+        }
         return {**facts, "hash": _hash(facts)}
 
 
@@ -96,7 +104,11 @@ def _hash(facts: Any) -> str:
 def load(params: dict[str, Any] | None = None) -> dict[str, Stage]:
     """Every stage of ./dvc.yaml by name, for ./params.yaml or the given values."""
     values = read_yaml(Path("params.yaml")) if params is None else params
-    found = (s for kind, entry in read_yaml(Path("dvc.yaml"))["stages"].items() for s in _expand(kind, entry, values))
+    found = (
+        s
+        for kind, entry in read_yaml(Path("dvc.yaml"))["stages"].items()
+        for s in _expand(kind, entry, values)
+    )
     return {stage.name: stage for stage in found}
 
 
@@ -110,12 +122,16 @@ def _expand(kind: str, entry: dict[str, Any], params: dict[str, Any]) -> Iterato
         yield _stage(kind, key, entry["do"], {**params, "key": key, "item": item}, params)
 
 
-def _stage(kind: str, key: str | None, entry: dict[str, Any], names: dict[str, Any], params: dict[str, Any]) -> Stage:
+def _stage(
+    kind: str, key: str | None, entry: dict[str, Any], names: dict[str, Any], params: dict[str, Any]
+) -> Stage:
     def fill(text: str, names: dict[str, Any] = names) -> str:
         return _TEMPLATE.sub(lambda m: str(_lookup(m[1], names, f"dvc.yaml: {kind}")), text)
 
     def paths(*sections: str) -> list[str]:
-        return [p if isinstance(p, str) else next(iter(p)) for s in sections for p in entry.get(s, ())]
+        return [
+            p if isinstance(p, str) else next(iter(p)) for s in sections for p in entry.get(s, ())
+        ]
 
     keys = [fill(p) if isinstance(p, str) else "" for p in entry.get("params", ())]
     outs = paths("outs", "metrics", "plots")
@@ -166,11 +182,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(kind: str, body: Callable[[Stage], Callable[[], None] | None], argv: list[str] | None = None) -> int:
+def run(
+    kind: str, body: Callable[[Stage], Callable[[], None] | None], argv: list[str] | None = None
+) -> int:
     """Runs `body` on the stage named by the arguments; returns the exit code of the contract.
 
-    What `body` returns is called when the outputs are complete: the place to drop what a resume needed.
-    0 done, 2 wrong input or parameters, 3 training diverged, 75 interrupted and resumable.
+    What `body` returns is called when the outputs are complete: the place to drop what a resume
+    needed. 0 done, 2 wrong input or parameters, 3 training diverged, 75 interrupted and resumable.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -211,7 +229,10 @@ def _find(kind: str, arguments: list[str], stages: dict[str, Stage]) -> Stage:
     if name not in stages:
         allowed = [s.name for s in stages.values() if s.kind == kind]
         close = difflib.get_close_matches(name, allowed, n=1)
-        raise ValueError(f"dvc.yaml: no stage {name} (nearest: {', '.join(close)}; allowed: {', '.join(allowed)})")
+        raise ValueError(
+            f"dvc.yaml: no stage {name}"
+            f" (nearest: {', '.join(close)}; allowed: {', '.join(allowed)})"
+        )
     return stages[name]
 
 
@@ -219,7 +240,10 @@ def _refuse_changed(stage: Stage) -> None:
     """A job that waited in a queue runs only what was planned."""
     planned = json.loads(os.environ.get("MIMFLOW_RECIPES", "{}")).get(stage.name)
     if planned is not None and planned != stage.recipe():
-        raise ValueError(f"{stage.name}: params.yaml or the code changed since this job was planned; run the workflow again")
+        raise ValueError(
+            f"{stage.name}: params.yaml or the code changed since this job was planned;"
+            " run the workflow again"
+        )
 
 
 def _threads(stage: Stage) -> int:

@@ -1,7 +1,8 @@
 """The bridge: what one program made goes on record in the other, and never anything else.
 
-Each stage's outputs say what made them. Where that is what would make them now, DVC commits the stage and Snakemake
-counts its files as up to date. Anything else is named and left as it is: recording it would be a lie.
+Each stage's outputs say what made them. Where that is what would make them now, DVC commits the
+stage and Snakemake counts its files as up to date. Anything else is named and left as it is:
+recording it would be a lie.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def sync(touch: bool = True) -> int:
     if stale:
         print(
             f"sync: not made by the present params.yaml, code and inputs: {_names(stale)}; "
-            "nothing was recorded for them. Run `make snakemake` or `dvc repro`, or take the change back.",
+            "nothing was recorded for them. "
+            "Run `make snakemake` or `dvc repro`, or take the change back.",
             file=sys.stderr,
         )
     _commit([s for s in present if s not in stale and not (stale and s.kind == "code")])
@@ -56,5 +58,15 @@ def _commit(stages: list[Stage]) -> None:
 
 def _touch() -> None:
     """Snakemake writes its records for files that are right, without running anything."""
-    command = [sys.executable, "-m", "snakemake", "--touch", "--forceall", "--cores", "1", "--quiet", "all"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--touch",
+        "--forceall",
+        "--cores",
+        "1",
+        "--quiet",
+        "all",
+    ]
     subprocess.run(command, check=True, env={**os.environ, "MIMFLOW_TOUCH": "1"})

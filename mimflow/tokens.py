@@ -23,5 +23,7 @@ def mask_of(hidden: Tensor, count: int) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of `values` (B, N) where `mask` (B, N), over the whole batch; 0 where nothing is masked."""
+    """The mean of `values` (B, N) where `mask` (B, N), over the whole batch; 0 where nothing is
+    masked.
+    """
     return (values * mask).sum() / mask.sum().clamp(min=1)

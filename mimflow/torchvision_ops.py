@@ -1,9 +1,10 @@
 """Makes `import torchvision`, hence `import timm`, work beside a torch of another build.
 
-torchvision registers shape functions for two of its operators, `nms` and `qnms`, at import, whether or not
-its native library could be loaded. A torchvision built for CUDA beside a CPU torch then dies with
-"operator torchvision::nms does not exist". `watch()` waits for the first import of torchvision: where the native
-library loads it does nothing; where it does not, it defines the two operators, `nms` with a real CPU kernel.
+torchvision registers shape functions for two of its operators, `nms` and `qnms`, at import, whether
+or not its native library could be loaded. A torchvision built for CUDA beside a CPU torch then dies
+with "operator torchvision::nms does not exist". `watch()` waits for the first import of
+torchvision: where the native library loads it does nothing; where it does not, it defines the two
+operators, `nms` with a real CPU kernel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What the Snakefile asks of dvc.yaml: each rule's files, parameters and command; the plan; the record in DVC.
+"""What the Snakefile asks of dvc.yaml: each rule's files, parameters and command; the plan; the
+record in DVC.
 
-The output of an expensive stage is recognised by content, not by time: code hashes are refreshed at parse, only where
-they changed, so that Snakemake sees an input change exactly when the code did.
+The output of an expensive stage is recognised by content, not by time: code hashes are refreshed at
+parse, only where they changed, so that Snakemake sees an input change exactly when the code did.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def refuse(message: str) -> NoReturn:
 def plan(main: bool) -> dict[str, Stage]:
     """The stages of a checked params.yaml, with fresh code hashes.
 
-    The main process hands every stage's recipe down to the jobs through the environment: a job whose
-    parameters or code changed while it waited refuses to run.
+    The main process hands every stage's recipe down to the jobs through the environment: a job
+    whose parameters or code changed while it waited refuses to run.
     """
     try:
         params = read_yaml(Path("params.yaml"))
@@ -46,7 +47,9 @@ def plan(main: bool) -> dict[str, Stage]:
         stages = load(params)
         if main:
             refresh_code(stages)
-            os.environ["MIMFLOW_RECIPES"] = json.dumps({s.name: s.recipe() for s in stages.values()})
+            os.environ["MIMFLOW_RECIPES"] = json.dumps(
+                {s.name: s.recipe() for s in stages.values()}
+            )
         return stages
     except ValueError as error:
         refuse(str(error))
@@ -64,12 +67,17 @@ def refresh_code(stages: dict[str, Stage]) -> None:
 def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
     """A path of dvc.yaml as the files that Snakemake watches.
 
-    The folder of shards is known by its files; a folder that holds several stages' outputs is these outputs.
+    The folder of shards is known by its files; a folder that holds several stages' outputs is these
+    outputs.
     """
     if path == "data/shards":
         count = stages["shards"].params("data")["num_shards"]
         return [f"{path}/{i:05d}.arrow" for i in range(count)]
-    below = [out for out in owners(stages) if out.startswith(path + "/") and not out.endswith("made.json")]
+    below = [
+        out
+        for out in owners(stages)
+        if out.startswith(path + "/") and not out.endswith("made.json")
+    ]
     return below or [path]
 
 
@@ -121,13 +129,15 @@ def threads(stages: dict[str, Stage], kind: str) -> Callable[[Any], int]:
 
     def count(wildcards: Any) -> int:
         values = _at(stages, kind, wildcards).values.values()
-        return max([v["threads"] for v in values if isinstance(v, dict) and "threads" in v], default=1)
+        return max(
+            [v["threads"] for v in values if isinstance(v, dict) and "threads" in v], default=1
+        )
 
     return count
 
 
 def listing(stages: dict[str, Stage]) -> str:
-    """Names, sizes and times of a source folder's files: Snakemake sees only the folder's own time."""
+    """Names, sizes and times of a source folder's files: Snakemake sees the folder's own only."""
     source = Path(stages["shards"].params("data")["source"])
     if not source.is_dir():
         return ""

@@ -1,12 +1,12 @@
-"""A preset in a workspace of its own: a git worktree with that preset as its params.yaml and its own dvc.lock.
+"""A preset in a workspace of its own: a git worktree with that preset as its params.yaml and its
+own dvc.lock.
 
-The DVC cache, the virtual environment and the raw data are shared with this checkout: what was computed here is not
-computed there again, and the other way round.
+The DVC cache, the virtual environment and the raw data are shared with this checkout: what was
+computed here is not computed there again, and the other way round.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,7 +41,7 @@ def make_workspace(preset: str, folder: Path) -> None:
 
 def _link(place: Path, target: Path) -> None:
     if target.exists() and not place.exists():
-        os.symlink(target.resolve(), place)
+        place.symlink_to(target.resolve())
 
 
 def _run(*command: str) -> None:

@@ -18,7 +18,10 @@ def body(stage: Stage) -> None:
     how = parse(Features, stage.params("features"), "features")
     control = parse(CONTROLS[stage.params(where)["kind"]], stage.params(where), where)
     if control.kind == "random":
-        draws = [partial(random_features, control=control, number=i, how=how) for i in range(control.draws)]
+        draws = [
+            partial(random_features, control=control, number=i, how=how)
+            for i in range(control.draws)
+        ]
     else:
         draws = [partial(pixel_features, control=control, how=how)]
     write_features(Path(f"features/{stage.key}.safetensors"), draws)

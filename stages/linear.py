@@ -14,7 +14,10 @@ def body(stage: Stage) -> None:
     from mimflow.evals.metrics import write_metrics
 
     how = parse(Linear, stage.params("linear"), "linear")
-    features, out = Path(f"features/{stage.key}.safetensors"), Path(f"metrics/linear/{stage.key}.json")
+    features, out = (
+        Path(f"features/{stage.key}.safetensors"),
+        Path(f"metrics/linear/{stage.key}.json"),
+    )
     write_metrics(features, out, lambda x, y: linear_accuracy(x, y, how))
 
 

@@ -20,9 +20,9 @@ def body(stage: Stage) -> Callable[[], None]:
     from mimflow.data.loader import Batches
     from mimflow.data.shards import Shards
     from mimflow.encoder import device, save_encoder
-    from mimflow.train.pictures import write_pictures
     from mimflow.train.checkpoint import Checkpoints
     from mimflow.train.loop import train, write_curve
+    from mimflow.train.pictures import write_pictures
 
     where = f"runs.{stage.key}"
     values = stage.params(where)
@@ -41,7 +41,13 @@ def body(stage: Stage) -> Callable[[], None]:
     write_curve(folder / "losses.csv", rows)
     write_pictures(folder / "pictures.png", method, batches, render, params)
     timm = {"name": params.encoder.name, "kwargs": params.encoder.timm()}
-    card = {"timm": timm, "mean": shards.mean, "std": shards.std, "method": params.method, "samples": params.samples}
+    card = {
+        "timm": timm,
+        "mean": shards.mean,
+        "std": shards.std,
+        "method": params.method,
+        "samples": params.samples,
+    }
     save_encoder(folder / "encoder.safetensors", method.encoder, card)
     return keep.drop
 

@@ -19,7 +19,9 @@ def body(stage: Stage) -> None:
     data = parse(Data, stage.params("data"), "data")
     source = open_source(data.source)
     print(f"shards: {data.source} is {source.kind}", file=sys.stderr)
-    parts = Path("state") / f"shards-{stage.made_hash[:16]}"  # kept by a kill, gone when the shards are published
+    parts = (
+        Path("state") / f"shards-{stage.made_hash[:16]}"
+    )  # kept by a kill, gone when the shards are published
     write_part(source, parts, 0, 1, data.num_shards, data.test_fraction, data.max_pixels)
     merge(source, parts, INDEX, AUDIT, data.num_shards, data.max_bad_fraction)
     publish(parts, FOLDER)

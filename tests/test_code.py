@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 def tree(tmp_path: Path) -> Path:
     """A copy of the sources."""
     for folder in ("mimflow", "stages"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
     return tmp_path
 
 
@@ -71,7 +73,11 @@ def test_imports_inside_functions_count() -> None:
 
 
 def test_a_methods_closure_stays_readable() -> None:
-    modules = {m for m in closure("mimflow.methods.mae", ROOT) if (ROOT / (m.replace(".", "/") + ".py")).exists()}
+    modules = {
+        m
+        for m in closure("mimflow.methods.mae", ROOT)
+        if (ROOT / (m.replace(".", "/") + ".py")).exists()
+    }
     lines = sum((ROOT / (m.replace(".", "/") + ".py")).read_text().count("\n") for m in modules)
     assert len(modules) <= 15 and lines <= 1500
 
@@ -88,5 +94,7 @@ def test_refresh_leaves_right_files_alone(tree: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_name_says_which_files_are_missing(tree: Path) -> None:
-    with pytest.raises(ValueError, match=r"code/mea.json: there is no stages/mea.py and no mimflow/methods/mea.py"):
+    with pytest.raises(
+        ValueError, match=r"code/mea.json: there is no stages/mea.py and no mimflow/methods/mea.py"
+    ):
         modules_of("mea", tree)

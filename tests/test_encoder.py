@@ -15,8 +15,21 @@ from mimflow.backbones.vit import build_vit
 from mimflow.encoder import load_encoder, save_encoder
 
 ROOT = Path(__file__).parents[1]
-KWARGS = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0, "global_pool": "token"}
-CARD = {"timm": {"name": "vit_tiny_patch16_224", "kwargs": KWARGS}, "mean": [0.5] * 3, "std": [0.2] * 3, "method": "mae"}
+KWARGS = {
+    "img_size": 16,
+    "patch_size": 4,
+    "embed_dim": 32,
+    "depth": 2,
+    "num_heads": 2,
+    "num_classes": 0,
+    "global_pool": "token",
+}
+CARD = {
+    "timm": {"name": "vit_tiny_patch16_224", "kwargs": KWARGS},
+    "mean": [0.5] * 3,
+    "std": [0.2] * 3,
+    "method": "mae",
+}
 
 
 @pytest.fixture
@@ -35,9 +48,17 @@ def test_an_encoder_comes_back_equal(file: Path) -> None:
 
 
 def test_the_readmes_lines_load_it_strictly(file: Path) -> None:
-    [lines] = re.findall(r"```python\n(import json, timm.*?)```", (ROOT / "README.md").read_text(), re.S)
-    code = "import mimflow\n" + lines.replace("runs/mae/encoder.safetensors", str(file)) + "print(encoder.embed_dim)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    [lines] = re.findall(
+        r"```python\n(import json, timm.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    code = (
+        "import mimflow\n"
+        + lines.replace("runs/mae/encoder.safetensors", str(file))
+        + "print(encoder.embed_dim)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "32\n"
 
 
@@ -45,7 +66,8 @@ def test_another_process_writes_the_same_bytes(file: Path, tmp_path: Path) -> No
     code = (
         "import sys, torch; sys.path.insert(0, 'tests'); from pathlib import Path\n"
         "from mimflow.backbones.vit import build_vit\nfrom mimflow.encoder import save_encoder\n"
-        f"torch.manual_seed(3); save_encoder(Path({str(tmp_path / 'again')!r}), build_vit('vit_tiny_patch16_224', {KWARGS}), {CARD})"
+        f"torch.manual_seed(3); vit = build_vit('vit_tiny_patch16_224', {KWARGS})\n"
+        f"save_encoder(Path({str(tmp_path / 'again')!r}), vit, {CARD})"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env={"PYTHONHASHSEED": "77"})
     digests = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (file, tmp_path / "again")}

@@ -20,7 +20,11 @@ FILE = Path("params.yaml")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", FILE)
-    shutil.copytree(ROOT / "data", "data", ignore=lambda path, names: [n for n in names if not n.endswith(".yaml")])
+    shutil.copytree(
+        ROOT / "data",
+        "data",
+        ignore=lambda path, names: [n for n in names if not n.endswith(".yaml")],
+    )
 
 
 def changed_lines(before: str) -> list[str]:
@@ -41,10 +45,26 @@ def test_nothing_but_the_new_lines_changes() -> None:
 
 
 def test_a_grid_is_one_run_for_each_point() -> None:
-    assert main(["new-run", "g", "--like", "mae", "--grid", "seed=0,1", "--grid", "optimiser.base_lr=1e-3,2e-3"]) == 0
+    assert (
+        main(
+            [
+                "new-run",
+                "g",
+                "--like",
+                "mae",
+                "--grid",
+                "seed=0,1",
+                "--grid",
+                "optimiser.base_lr=1e-3,2e-3",
+            ]
+        )
+        == 0
+    )
     values = read_yaml(FILE)
     check(values)
-    added = {k: (v["seed"], v["optimiser"]["base_lr"]) for k, v in values["runs"].items() if k != "mae"}
+    added = {
+        k: (v["seed"], v["optimiser"]["base_lr"]) for k, v in values["runs"].items() if k != "mae"
+    }
     assert sorted(added.values()) == [(0, 0.001), (0, 0.002), (1, 0.001), (1, 0.002)]
 
 
@@ -61,13 +81,21 @@ def test_a_new_encoder_gets_its_own_control() -> None:
     [
         (["mae", "--like", "mae"], "'mae' is there already"),
         (["x", "--like", "mea"], "'mea' is no run (nearest: mae;"),
-        (["x", "--like", "mae", "--set", "mask_ration=0.5"], "'mask_ration' is no key of the run (nearest: mask_ratio;"),
-        (["x", "--like", "mae", "--set", "mask_ratio=1.5"], "runs.x.mask_ratio: 1.5 is not allowed"),
+        (
+            ["x", "--like", "mae", "--set", "mask_ration=0.5"],
+            "'mask_ration' is no key of the run (nearest: mask_ratio;",
+        ),
+        (
+            ["x", "--like", "mae", "--set", "mask_ratio=1.5"],
+            "runs.x.mask_ratio: 1.5 is not allowed",
+        ),
         (["x", "--like", "mae", "--set", "seed"], "key=value is expected"),
         (["X.1", "--like", "mae"], "is no name"),
     ],
 )
-def test_a_mistake_leaves_the_file_alone(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_leaves_the_file_alone(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = FILE.read_bytes()
     assert main(["new-run", *arguments]) == 2
     assert expected in capsys.readouterr().err

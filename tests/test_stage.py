@@ -21,7 +21,12 @@ from mimflow.train.outcome import Diverged, Interrupted
 ROOT = Path(__file__).parents[1]
 DEFINITION = {
     "stages": {
-        "code": {"cmd": "c", "deps": ["mimflow"], "params": [{"params.yaml:": None}], "outs": ["code/cut.json", "code/made.json"]},
+        "code": {
+            "cmd": "c",
+            "deps": ["mimflow"],
+            "params": [{"params.yaml:": None}],
+            "outs": ["code/cut.json", "code/made.json"],
+        },
         "cut": {
             "foreach": "${runs}",
             "do": {
@@ -31,17 +36,29 @@ DEFINITION = {
                 "outs": ["out/${key}.txt", "out/${key}.made.json"],
             },
         },
-        "join": {"cmd": "j", "deps": ["code/cut.json", "out"], "outs": [{"all.txt": {"cache": False}}, "all.made.json"]},
+        "join": {
+            "cmd": "j",
+            "deps": ["code/cut.json", "out"],
+            "outs": [{"all.txt": {"cache": False}}, "all.made.json"],
+        },
     }
 }
-PARAMS: dict[str, Any] = {"source": "in.txt", "runs": {"a": {"size": 1, "threads": 3}, "b": {"size": 2, "threads": 1}}}
+PARAMS: dict[str, Any] = {
+    "source": "in.txt",
+    "runs": {"a": {"size": 1, "threads": 3}, "b": {"size": 2, "threads": 1}},
+}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reader, "_checked", lambda: reader.read_yaml(Path("params.yaml")))
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ):
         monkeypatch.setenv(name, "1")  # put back what a stage sets
     Path("dvc.yaml").write_text(yaml.safe_dump(DEFINITION))
     save(PARAMS)
@@ -81,13 +98,17 @@ def test_foreach_and_templates_are_expanded() -> None:
     assert cut.command == "python -m stages.cut b 2"
     assert cut.deps == ("code/cut.json", "in.txt") and cut.outs == ("out/b.txt", "out/b.made.json")
     assert cut.patterns == ("out/{key}.txt", "out/{key}.made.json")
-    assert cut.values == {"runs.b": {"size": 2, "threads": 1}} and stages["code"].values == {"": PARAMS}
+    assert cut.values == {"runs.b": {"size": 2, "threads": 1}} and stages["code"].values == {
+        "": PARAMS
+    }
     assert stages["join"].outs == ("all.txt", "all.made.json")
     assert owners(stages)["out/a.txt"].name == "cut@a"
 
 
 def test_only_declared_parameters_can_be_read() -> None:
-    with pytest.raises(ValueError, match=r"dvc.yaml: cut@a: runs.b is not among its params: \['runs.a'\]"):
+    with pytest.raises(
+        ValueError, match=r"dvc.yaml: cut@a: runs.b is not among its params: \['runs.a'\]"
+    ):
         load()["cut@a"].params("runs.b")
 
 
@@ -143,9 +164,16 @@ def fail(error: BaseException) -> Callable[[Stage], None]:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(ValueError("a: 1 is wrong"), 2), (FileNotFoundError(2, "gone", "x"), 2), (Diverged("loss"), 3), (Interrupted("stop"), 75)],
+    [
+        (ValueError("a: 1 is wrong"), 2),
+        (FileNotFoundError(2, "gone", "x"), 2),
+        (Diverged("loss"), 3),
+        (Interrupted("stop"), 75),
+    ],
 )
-def test_each_end_has_its_exit_code_one_line_and_no_made_file(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_end_has_its_exit_code_one_line_and_no_made_file(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("cut", fail(error), ["a"]) == code
     text = capsys.readouterr().err
     assert text.count("\n") == 1 and "Traceback" not in text
@@ -159,20 +187,30 @@ def test_a_mistake_of_ours_is_not_taken_for_the_users() -> None:
 
 def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("cut", copy, ["c"]) == 2
-    assert "no stage cut@c (nearest: cut@b; allowed: cut@a, cut@b)" in capsys.readouterr().err.replace("nearest: cut@a", "nearest: cut@b")
+    assert (
+        "no stage cut@c (nearest: cut@b; allowed: cut@a, cut@b)"
+        in capsys.readouterr().err.replace("nearest: cut@a", "nearest: cut@b")
+    )
 
 
-def test_a_job_runs_only_what_was_planned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_runs_only_what_was_planned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MIMFLOW_RECIPES", json.dumps({s.name: s.recipe() for s in load().values()}))
     assert run("cut", copy, ["a"]) == 0
     save(changed("runs.a.size", 5))
     assert run("cut", copy, ["a"]) == 2 and run("cut", copy, ["b"]) == 0
-    assert "cut@a: params.yaml or the code changed since this job was planned" in capsys.readouterr().err
+    assert (
+        "cut@a: params.yaml or the code changed since this job was planned"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_stage_sets_its_threads() -> None:
     seen: list[str | None] = []
-    run("cut", lambda stage: (copy(stage), seen.append(os.environ.get("OMP_NUM_THREADS")))[0], ["a"])
+    run(
+        "cut", lambda stage: (copy(stage), seen.append(os.environ.get("OMP_NUM_THREADS")))[0], ["a"]
+    )
     assert seen == ["3"]
 
 
@@ -187,8 +225,11 @@ def test_state_is_dropped_only_after_the_made_file_is_written() -> None:
 
 
 def test_the_reader_is_light() -> None:
-    code = "import sys, mimflow.stage; print([m for m in ('torch', 'numpy', 'pydantic', 'timm', 'pyarrow') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = ["torch", "numpy", "pydantic", "timm", "pyarrow"]
+    code = f"import sys, mimflow.stage; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
 
 

@@ -14,15 +14,21 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
 
 
 def test_timm_imports_after_mimflow() -> None:
-    assert run("import mimflow, timm; print(timm.create_model('vit_tiny_patch16_224').num_classes)") == "1000\n"
+    assert (
+        run("import mimflow, timm; print(timm.create_model('vit_tiny_patch16_224').num_classes)")
+        == "1000\n"
+    )
 
 
 def test_mimflow_alone_imports_no_torch() -> None:
-    assert run("import sys, mimflow, mimflow.stage; print('torch' in sys.modules, 'numpy' in sys.modules)") == "False False\n"
+    code = "import sys, mimflow.stage; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert run(code) == "False False\n"
 
 
 def test_nothing_is_defined_where_the_native_library_loads(tmp_path: Path) -> None:

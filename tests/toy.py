@@ -25,7 +25,9 @@ LIMIT = 1 << 20
 def make_shards(folder: Path) -> Shards:
     """The training split of 150 drawn images in two shards."""
     drawing = folder / "scenes.yaml"
-    drawing.write_text("{kind: scenes, seed: 0, train: 150, test: 10, size: 32, clutter: clear, objects: 1}")
+    drawing.write_text(
+        "{kind: scenes, seed: 0, train: 150, test: 10, size: 32, clutter: clear, objects: 1}"
+    )
     source = open_source(str(drawing))
     write_part(source, folder / "parts", 0, 1, 2, 0.1, LIMIT)
     merge(source, folder / "parts", folder / "index.json", folder / "audit.json", 2, 0.0)

@@ -6,7 +6,8 @@ from torch import nn
 
 
 def xavier(module: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases for every Linear below `module`, 1 and 0 for every norm.
+    """Xavier-uniform weights and zero biases for every Linear below `module`, 1 and 0 for every
+    norm.
 
     The fused qkv counts as one (3D, D) matrix, a patch convolution as the matrix (D, P) that it is.
     """

@@ -9,8 +9,8 @@ from torch import Tensor
 def sincos(width: int, grid: tuple[int, int], prefix: int = 1) -> Tensor:
     """Position table (prefix + N, D), D = `width`, for a grid (h, w); the prefix rows are zero.
 
-    The first half of the channels encodes the column, the second the row; in each, all sines come before all
-    cosines. Coordinates are grid indices. Computed in float64, rounded once.
+    The first half of the channels encodes the column, the second the row; in each, all sines come
+    before all cosines. Coordinates are grid indices. Computed in float64, rounded once.
     """
     if width % 4:
         raise ValueError(f"sine-cosine positions need a width divisible by 4, not {width}")

@@ -1,7 +1,8 @@
 """The plain ViT: timm's model, opened so that patches are masked before they are embedded.
 
-The module is timm's own, so its state dict is what `timm.create_model(...).load_state_dict` expects. This file
-adds the verbs of a masking backbone: `encode` embeds and transforms only the tokens it is given.
+The module is timm's own, so its state dict is what `timm.create_model(...).load_state_dict`
+expects. This file adds the verbs of a masking backbone: `encode` embeds and transforms only the
+tokens it is given.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -31,9 +33,8 @@ def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
         raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
     xavier(vit)
     nn.init.normal_(cast(Tensor, vit.cls_token), std=0.02)
-    with torch.no_grad():
-        vit.pos_embed.copy_(sincos(vit.embed_dim, vit.patch_embed.grid_size, 1)[None])
-    vit.pos_embed.requires_grad_(False)
+    table = sincos(vit.embed_dim, vit.patch_embed.grid_size)[None]
+    vit.pos_embed = nn.Parameter(table, requires_grad=False)  # a parameter: it is in timm's state
     return vit
 
 
@@ -44,8 +45,9 @@ def fuse_attention(module: nn.Module, device: torch.device) -> None:
     (docs/performance.md); both agree to rounding.
     """
     for part in module.modules():
-        if hasattr(part, "fused_attn"):
-            part.fused_attn = device.type != "cpu"
+        if isinstance(part, Attention):
+            # final for TorchScript only
+            part.fused_attn = device.type != "cpu"  # type: ignore[misc]
 
 
 def patch_size(vit: VisionTransformer) -> int:
@@ -56,15 +58,17 @@ def patch_size(vit: VisionTransformer) -> int:
 def embed(vit: VisionTransformer, patches: Tensor, visible: Tensor | None = None) -> Tensor:
     """Tokens (B, 1 + V, D) of the patches (B, N, P) at `visible` (B, V): class token first.
 
-    Positions belong to the place in the image: they are taken with the patches. None: all N, in raster order.
+    Positions belong to the place in the image: they are taken with the patches. None: all N, in
+    raster order.
     """
-    position = vit.pos_embed[:, 1:].expand(patches.shape[0], -1, -1)  # (B, N, D)
+    table, first = cast(Tensor, vit.pos_embed), cast(Tensor, vit.cls_token)
+    position = table[:, 1:].expand(patches.shape[0], -1, -1)  # (B, N, D)
     if visible is not None:
         patches, position = take(patches, visible), take(position, visible)  # (B, V, P), (B, V, D)
     projection = vit.patch_embed.proj
     weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, P): row, column, channel
     x = nn.functional.linear(patches, weight, projection.bias) + position  # (B, V, D)
-    first = (vit.cls_token + vit.pos_embed[:, :1]).expand(patches.shape[0], -1, -1)
+    first = (first + table[:, :1]).expand(patches.shape[0], -1, -1)
     return torch.cat([first.to(x.dtype), x], dim=1)
 
 

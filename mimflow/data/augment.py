@@ -1,6 +1,8 @@
-"""Views of images: cut by the loader as uint8, finished on the device (flip, scale to mean 0 and deviation 1).
+"""Views of images: cut by the loader as uint8, finished on the device (flip, scale to mean 0 and
+deviation 1).
 
-A view is a function of the image and of numbers drawn for (seed, epoch, sample). C channels, S side of the view.
+A view is a function of the image and of numbers drawn for (seed, epoch, sample). C channels, S side
+of the view.
 """
 
 from __future__ import annotations
@@ -31,19 +33,23 @@ def one_view(augment: Augment, size: int) -> Views:
 
 
 def shift(images: Images, size: int, amount: float, draw: Draw) -> np.ndarray:
-    """Each image scaled to S, moved by up to `amount` pixels each way; what comes in is the mirrored border."""
-    images = fit(images, size)
+    """Each image scaled to S, moved by up to `amount` pixels each way; what comes in is the
+    mirrored border.
+    """
+    whole = fit(images, size)
     offset = draw.integers("shift", 2, 2 * int(amount) + 1) - int(amount)  # (B, 2)
     place = np.abs(np.arange(size) + offset[..., None])  # (B, 2, S), mirrored at 0
     place = np.minimum(place, 2 * (size - 1) - place)  # and at S - 1
-    batch = np.arange(len(images))[:, None, None]
-    return images[batch, place[:, 0, :, None], place[:, 1, None, :]]
+    batch = np.arange(len(whole))[:, None, None]
+    return whole[batch, place[:, 0, :, None], place[:, 1, None, :]]
 
 
 def crop(images: Images, size: int, smallest: float, draw: Draw) -> np.ndarray:
-    """A random part of each image, resized to S: area from `smallest` to 1, aspect ratio 3/4 to 4/3.
+    """A random part of each image, resized to S: area from `smallest` to 1, aspect ratio 3/4 to
+    4/3.
 
-    Ten tries to fit, then the largest part with an allowed aspect, in the middle (Inception's crop as torchvision has it).
+    Ten tries to fit, then the largest part with an allowed aspect, in the middle (Inception's crop
+    as torchvision has it).
     """
     tries = draw.uniform("crop", 40).reshape(-1, 10, 4)
     out = np.empty((len(images), size, size, images[0].shape[-1]), np.uint8)
@@ -51,11 +57,15 @@ def crop(images: Images, size: int, smallest: float, draw: Draw) -> np.ndarray:
         height, width = image.shape[:2]
         x, y, w, h = _box(height, width, smallest, numbers)
         picture = Image.fromarray(image)
-        place[:] = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + w, y + h)))
+        place[:] = np.asarray(
+            picture.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + w, y + h))
+        )
     return out
 
 
-def _box(height: int, width: int, smallest: float, numbers: np.ndarray) -> tuple[int, int, int, int]:
+def _box(
+    height: int, width: int, smallest: float, numbers: np.ndarray
+) -> tuple[int, int, int, int]:
     area = (smallest + (1 - smallest) * numbers[:, 0].astype(np.float64)) * height * width
     ratio = np.exp(np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * numbers[:, 1])
     w, h = np.rint(np.sqrt(area * ratio)).astype(int), np.rint(np.sqrt(area / ratio)).astype(int)
@@ -69,7 +79,9 @@ def _box(height: int, width: int, smallest: float, numbers: np.ndarray) -> tuple
 
 
 def fit(images: Images, size: int) -> np.ndarray:
-    """uint8 (B, S, S, C): each image scaled until its short side is S, the middle kept. For evaluation."""
+    """uint8 (B, S, S, C): each image scaled until its short side is S, the middle kept. For
+    evaluation.
+    """
     if isinstance(images, np.ndarray) and images.shape[1:3] == (size, size):
         return images
     out = np.empty((len(images), size, size, images[0].shape[-1]), np.uint8)
@@ -81,12 +93,17 @@ def fit(images: Images, size: int) -> np.ndarray:
             place[:] = image[int(y) : int(y) + size, int(x) : int(x) + size]
         else:
             box = (x, y, x + side, y + side)
-            place[:] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
+            place[:] = np.asarray(
+                Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box)
+            )
     return out
 
 
-def finish(mean: list[float], std: list[float], device: torch.device) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """Moves a batch to `device`; every uint8 view (B, S, S, C) becomes float32 (B, C, S, S), flipped and standardised.
+def finish(
+    mean: list[float], std: list[float], device: torch.device
+) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Moves a batch to `device`; every uint8 view (B, S, S, C) becomes float32 (B, C, S, S),
+    flipped and standardised.
 
     `mean` and `std` are of values in [0, 1]; the view `x` is flipped where `x.flip` is true.
     """

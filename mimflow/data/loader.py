@@ -1,13 +1,14 @@
 """Batches of a run: a function of (seed, step), whatever the number of workers and ranks.
 
-Step s holds the global positions s * B to (s + 1) * B - 1; a rank takes its equal share of them. Images that fit in memory
-are decoded once; otherwise workers decode, cut and hand over uint8.
+Step s holds the global positions s * B to (s + 1) * B - 1; a rank takes its equal share of them.
+Images that fit in memory are decoded once; otherwise workers decode, cut and hand over uint8.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,20 @@ IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept
 
 
 class Batches(Dataset[dict[str, np.ndarray]]):
-    """Item s: the views of step s, with `sample` (B,) and `place` (B,), its place in the global batch."""
+    """Item s: the views of step s, with `sample` (B,) and `place` (B,), its place in the global
+    batch.
+    """
 
-    def __init__(self, shards: Shards, views: Views, batch: int, seed: int, max_pixels: int, rank: int = 0, ranks: int = 1):
+    def __init__(
+        self,
+        shards: Shards,
+        views: Views,
+        batch: int,
+        seed: int,
+        max_pixels: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ):
         self.shards, self.views, self.seed, self.max_pixels = shards, views, seed, max_pixels
         self.batch = batch
         self.place = np.arange(rank * batch // ranks, (rank + 1) * batch // ranks)
@@ -58,12 +70,12 @@ def decode_all(shards: Shards, max_pixels: int) -> np.ndarray | None:
 def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
     """The batches of steps `start` to `stop` - 1 as tensors, in order.
 
-    The number of worker processes is a fact of the machine and changes nothing: MIMFLOW_WORKERS, or none where
-    all images are decoded, or one for each core up to eight.
+    The number of worker processes is a fact of the machine and changes nothing: MIMFLOW_WORKERS, or
+    none where all images are decoded, or one for each core up to eight.
     """
     default = 0 if batches.decoded is not None else min(len(os.sched_getaffinity(0)), 8)
     workers = int(os.environ.get("MIMFLOW_WORKERS", default))
-    loader: DataLoader[dict[str, Tensor]] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         batches,
         batch_size=None,  # an item is a batch
         sampler=range(start, stop),

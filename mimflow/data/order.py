@@ -1,8 +1,8 @@
 """The order of images: a permutation of each epoch, computed at any position in O(1) memory.
 
-Position p of a run lies in epoch p // n at place p % n; a batch may span two epochs, so every image is seen exactly once
-an epoch. The permutation is a four-round Feistel network over the smallest even number of bits that holds n, walked until
-it falls inside (Black and Rogaway, CT-RSA 2002).
+Position p of a run lies in epoch p // n at place p % n; a batch may span two epochs, so every image
+is seen exactly once an epoch. The permutation is a four-round Feistel network over the smallest
+even number of bits that holds n, walked until it falls inside (Black and Rogaway, CT-RSA 2002).
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 A silhouette is a table of signed distances to its outline (negative inside), so one bilinear
 look-up gives a sharp, anti-aliased edge at any size, turn and stretch. Every silhouette lies inside
-the unit circle, so it can turn in place. x points right and y points down.
+the unit circle. x points right and y points down.
 
 A turn is given by the tangent of half its angle. Its cosine and sine are then plain fractions,
 which round the same on every processor; the tables are rounded for the same reason.
 
-G texels a side of a distance table, R texels in a period of a texture.
+G texels a side of a distance table, R texels in a period of a texture, S directions.
 """
 
 from __future__ import annotations
@@ -58,6 +58,14 @@ def coverage(
     return np.clip(np.float32(0.5) - distance * pixels[:, None, None], 0, 1)
 
 
+def extent(kind: np.ndarray, half: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest x and y (2, ...) of silhouettes (...) about their centres."""
+    cosine, sine = (part[..., None] for part in _rotation(turn))
+    x, y = (part * wide[..., None] for part, wide in zip(corners()[:, kind], half, strict=True))
+    place = np.stack([cosine * x - sine * y, sine * x + cosine * y])  # (2, ..., S)
+    return place.min(-1), place.max(-1)
+
+
 def pattern(
     kind: np.ndarray, periods: np.ndarray, turn: np.ndarray, shift: np.ndarray, size: int
 ) -> np.ndarray:
@@ -102,6 +110,20 @@ def distances() -> np.ndarray:
 
 
 @cache
+def corners() -> np.ndarray:
+    """float32 (2, silhouettes, S): x and y of the farthest texel inside, in 32 directions."""
+    x, y = (np.broadcast_to(part, (G, G)) for part in _grid())
+    found = []
+    for table in distances().reshape(-1, G, G):
+        inside = np.stack([x[table < 0], y[table < 0]])  # (2, texels)
+        ways = [_polar(1, i / 32) for i in range(32)]
+        found.append(
+            inside[:, [(right * inside[0] + down * inside[1]).argmax() for right, down in ways]]
+        )
+    return np.stack(found, 1).astype(np.float32)
+
+
+@cache
 def textures() -> np.ndarray:
     """float32 (textures * R * R) in the order of TEXTURES, flat; mean 0, periodic."""
     angle = np.arange(R) * (math.tau / R)
@@ -126,7 +148,7 @@ def _outlines() -> dict[str, np.ndarray]:
     quarter = [(-0.29, -0.93), (0.29, -0.93), (0.29, -0.29)]
     right, below = [(-y, x) for x, y in quarter], [(-x, -y) for x, y in quarter]
     spiral = [_polar(0.04 + 0.81 * i / 64, 0.25 + 1.75 * i / 64) for i in range(65)]
-    zigzag = [(-0.8, -0.4), (-0.3, 0.4), (0.3, -0.4), (0.8, 0.4)]
+    zigzag = [(-0.7, -0.4), (-0.25, 0.4), (0.25, -0.4), (0.7, 0.4)]
     return {
         "disc": _circle(0.9),
         "ring": np.abs(_circle(0.74)) - 0.2,

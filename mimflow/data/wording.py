@@ -30,8 +30,9 @@ _MIDDLE = 0.15  # a centre nearer than this to an axis of the picture counts as 
 def captions(
     classes: np.ndarray, size: np.ndarray, place: np.ndarray, colour: np.ndarray, ground: np.ndarray
 ) -> list[str]:
-    """B sentences from `classes`, `size` in [0, 1) (B, K), `place` x, y (2, B, K) in [-1, 1],
-    `colour` (B, K, 3) and `ground` (B, 3).
+    """B sentences from `classes` and `size` in [0, 1), (B, K) both, and three stacks of numbers.
+
+    `place` (2, B, K) x and y in [-1, 1], `colour` (3, B, K), `ground` (3, B).
     """
     across = np.array(["left", "", "right"])[1 + _side(place[0])]
     down = np.array(["top ", "", "bottom "])[1 + _side(place[1])]
@@ -49,8 +50,8 @@ def captions(
 
 
 def nearest_colour(colour: np.ndarray) -> np.ndarray:
-    """The words (...) for colours (..., 3)."""
-    gap = colour[..., None, :] * 255 - np.array(list(COLOURS.values()), np.float32)
+    """The words (...) for colours (3, ...) in [0, 1]."""
+    gap = np.moveaxis(colour, 0, -1)[..., None, :] * 255 - np.array(list(COLOURS.values()))
     return np.array(list(COLOURS))[(gap * gap).sum(-1).argmin(-1)]
 
 

@@ -1,4 +1,6 @@
-"""The filling decoder of MAE: mask tokens stand in for the hidden patches, a few ViT blocks join them."""
+"""The filling decoder of MAE: mask tokens stand in for the hidden patches, a few ViT blocks join
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from mimflow.tokens import take
 class TransformerDecoder(nn.Module):
     """Tokens (B, 1 + N, E) from the latents of the visible patches: class token, visible, hidden.
 
-    No un-shuffle: a token's place is told by the position added to it, and the hidden ones stand last.
+    No un-shuffle: a token's place is told by the position added to it, and the hidden ones stand
+    last.
     """
 
     def __init__(self, latent: int, width: int, depth: int, heads: int, grid: tuple[int, int]):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mimflow.backbones.vit import build_vit
 from mimflow.data.shards import Shards
 from mimflow.draw import fold
 from mimflow.encoder import device
 from mimflow.evals.features import extract, images_of
-from mimflow.backbones.vit import build_vit
 from mimflow.params.sections import Features, PixelControl, RandomControl
 
 
-def random_features(shards: Shards, control: RandomControl, number: int, how: Features) -> dict[str, np.ndarray]:
+def random_features(
+    shards: Shards, control: RandomControl, number: int, how: Features
+) -> dict[str, np.ndarray]:
     """`cls` and `mean` (n, D) of draw `number` of the encoder's initial weights."""
     torch.manual_seed(fold("random", control.seed, number) & 0x7FFFFFFF)
     vit = build_vit(control.encoder.name, control.encoder.timm()).eval().to(device())

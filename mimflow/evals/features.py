@@ -1,12 +1,14 @@
-"""Features of an encoder for every image of a data set: the class token and the mean of the patch tokens.
+"""Features of an encoder for every image of a data set: the class token and the mean of the patch
+tokens.
 
-A feature file holds `<draw>/<split>/<pool>` float32 (n, D) and `<split>/label` int32 (n,), -1 where there is none. An
-encoder has one draw; the control with random weights several. Splits: train, and held for the held-out one.
+A feature file holds `<draw>/<split>/<pool>` float32 (n, D) and `<split>/label` int32 (n,), -1 where
+there is none. An encoder has one draw; the control with random weights several. Splits: train, and
+held for the held-out one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,7 @@ def extract(
     return {pool: torch.cat(x).numpy() for pool, x in parts.items()}
 
 
-def write_features(path: Path, draws: list[Callable[[Shards], dict[str, np.ndarray]]]) -> None:
+def write_features(path: Path, draws: Sequence[Callable[[Shards], dict[str, np.ndarray]]]) -> None:
     """Writes what each of `draws` makes of each split."""
     splits = open_splits()
     arrays = {f"{split}/label": shards.labels() for split, shards in splits.items()}
@@ -68,7 +70,9 @@ def write_features(path: Path, draws: list[Callable[[Shards], dict[str, np.ndarr
         save_file(arrays, file)
 
 
-def read_features(path: Path) -> tuple[list[dict[str, dict[str, np.ndarray]]], dict[str, np.ndarray]]:
+def read_features(
+    path: Path,
+) -> tuple[list[dict[str, dict[str, np.ndarray]]], dict[str, np.ndarray]]:
     """One dictionary pool -> split -> (n, D) for each draw, and split -> labels (n,)."""
     with safe_open(path, "np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}

@@ -12,7 +12,9 @@ CHUNK = 1000  # rows of the similarity matrix at a time
 
 
 def knn_accuracy(features: dict[str, np.ndarray], labels: dict[str, np.ndarray], how: Knn) -> float:
-    """Percent of held-out images whose label has the largest sum of exp(similarity / temperature) over the k nearest."""
+    """Percent of held-out images whose label has the largest sum of exp(similarity / temperature)
+    over the k nearest.
+    """
     train, held = features["train"], features["held"]
     if how.standardise:
         train, held = standardise(train, held)
@@ -21,7 +23,9 @@ def knn_accuracy(features: dict[str, np.ndarray], labels: dict[str, np.ndarray],
     known = torch.from_numpy(labels["train"].astype(np.int64))
     classes = int(known.max()) + 1
     right = 0
-    for rows, truth in zip(query.split(CHUNK), torch.from_numpy(labels["held"]).split(CHUNK), strict=True):
+    for rows, truth in zip(
+        query.split(CHUNK), torch.from_numpy(labels["held"]).split(CHUNK), strict=True
+    ):
         similarity, nearest = (rows @ bank.T).topk(min(how.k, len(bank)), dim=1)  # (B, k)
         weight = ((similarity - 1) / how.temperature).exp()  # - 1: never overflows, same winner
         votes = torch.zeros(len(rows), classes).scatter_add_(1, known[nearest], weight)

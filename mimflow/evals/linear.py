@@ -10,8 +10,12 @@ from mimflow.evals.standardise import standardise
 from mimflow.params.sections import Linear
 
 
-def linear_accuracy(features: dict[str, np.ndarray], labels: dict[str, np.ndarray], how: Linear) -> float:
-    """Percent of held-out images classified right, trained on `how.labels` training images of a fixed choice."""
+def linear_accuracy(
+    features: dict[str, np.ndarray], labels: dict[str, np.ndarray], how: Linear
+) -> float:
+    """Percent of held-out images classified right, trained on `how.labels` training images of a
+    fixed choice.
+    """
     train, held = standardise(features["train"], features["held"])
     order = Draw(np.arange(len(train)), "linear").uniform("order", 1)[:, 0].argsort(kind="stable")
     chosen = np.sort(order[: how.labels])

@@ -1,4 +1,4 @@
-"""Uniform random masking: every patch is hidden with the same probability, the count is exact (MAE, arXiv 2111.06377)."""
+"""Uniform random masking with an exact count of hidden patches (MAE, arXiv 2111.06377)."""
 
 from __future__ import annotations
 

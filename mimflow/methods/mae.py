@@ -1,7 +1,8 @@
-"""MAE: hide 75 % of the patches, encode the visible rest only, let a small decoder rebuild the hidden pixels.
+"""MAE: hide 75 % of the patches, encode the visible rest only, let a small decoder rebuild the
+hidden pixels.
 
-He et al., "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377. Cheap, since the encoder never sees a
-mask token; useful, since so little is left that texture can not be continued.
+He et al., "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377. Cheap, since the
+encoder never sees a mask token; useful, since so little is left that texture can not be continued.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class MAE(nn.Module):
 
     @torch.no_grad()
     def pictures(self, batch: dict[str, Tensor], draw: Draw, clock: Clock) -> dict[str, Tensor]:
-        """Images (B, C, H, W): the input, what the encoder sees of it, and the hidden part rebuilt."""
+        """Images (B, C, H, W): the input, what the encoder sees, the hidden part rebuilt."""
         patches = patchify(batch["image"], patch_size(self.encoder))  # (B, N, P)
         visible, hidden = random_mask(draw.uniform("mask", patches.shape[1]), self.visible)
         tokens = self.decoder(encode(self.encoder, patches, visible), visible, hidden)
@@ -64,7 +65,11 @@ class MAE(nn.Module):
         if self.norm_pixels:  # undo the target's scale with the true patch's own
             rebuilt = rebuilt * truth.std(-1, keepdim=True) + truth.mean(-1, keepdim=True)
         size, grid = patch_size(self.encoder), self.encoder.patch_embed.grid_size
-        filled = {"input": patches, "masked": put(patches, hidden, torch.zeros_like(truth)), "rebuilt": put(patches, hidden, rebuilt)}
+        filled = {
+            "input": patches,
+            "masked": put(patches, hidden, torch.zeros_like(truth)),
+            "rebuilt": put(patches, hidden, rebuilt),
+        }
         return {name: unpatchify(x, size, grid) for name, x in filled.items()}
 
 
@@ -78,7 +83,11 @@ def build(params: MAEParams) -> MAE:
     encoder = build_vit(params.encoder.name, params.encoder.timm())
     width = params.decoder.width
     decoder = TransformerDecoder(
-        encoder.embed_dim, width, params.decoder.depth, params.decoder.num_heads, encoder.patch_embed.grid_size
+        encoder.embed_dim,
+        width,
+        params.decoder.depth,
+        params.decoder.num_heads,
+        encoder.patch_embed.grid_size,
     )
     head = nn.Linear(width, 3 * params.encoder.patch_size**2)
     xavier(head)

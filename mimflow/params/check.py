@@ -1,4 +1,6 @@
-"""Is params.yaml right as a whole? Each mistake is one line: file, key, value, what is allowed, the nearest name."""
+"""Is params.yaml right as a whole? Each mistake is one line: file, key, value, what is allowed, the
+nearest name.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from mimflow.params.fields import Section, Training
 
 FILE = Path("params.yaml")
 RUN_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # a dot would break DVC's parameter paths
-CONTROLS: dict[str, type[Section]] = {"random": sections.RandomControl, "pixels": sections.PixelControl}
+CONTROLS: dict[str, type[Section]] = {
+    "random": sections.RandomControl,
+    "pixels": sections.PixelControl,
+}
 SECTIONS: dict[str, type[Section]] = {
     "data": sections.Data,
     "features": sections.Features,
@@ -52,7 +57,9 @@ def schema_of(method: object) -> type[Training]:
 
 
 def parse(schema: type[Any], values: object, where: str) -> Any:
-    """`values` as a `schema`. Raises ValueError with one line for each mistake below the key `where`."""
+    """`values` as a `schema`. Raises ValueError with one line for each mistake below the key
+    `where`.
+    """
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -74,7 +81,9 @@ def _lines(error: ValidationError, schema: type[Any], where: str) -> list[str]:
             lines.append(f"{FILE}: {key}: {p['ctx']['error']}")
         elif p["type"] != "missing":
             lines.append(f"{FILE}: {key}: {_shown(p['input'])} is not allowed: {_plain(p['msg'])}")
-    lines += [f"{FILE}: {'.'.join([where, *map(str, at)])}: missing" for at in sorted(missing, key=str)]
+    lines += [
+        f"{FILE}: {'.'.join([where, *map(str, at)])}: missing" for at in sorted(missing, key=str)
+    ]
     return lines
 
 
@@ -152,23 +161,37 @@ def _source(source: str) -> list[str]:
     path = Path(source)
     if path.exists():
         return []
-    beside = [str(path.parent / p.name) for p in path.parent.glob("*")] if path.parent.is_dir() else []
+    beside = (
+        [str(path.parent / p.name) for p in path.parent.glob("*")] if path.parent.is_dir() else []
+    )
     close = difflib.get_close_matches(source, beside, n=1)
     hint = f" (nearest: {close[0]})" if close else ""
     return [f"{FILE}: data.source: no such file or folder: {source!r}{hint}"]
 
 
 def _evaluated(values: dict[str, Any]) -> list[str]:
-    """Evaluated names exist, once, and each run is read against the same encoder with random weights."""
+    """Evaluated names exist, once, and each run is read against the same encoder with random
+    weights.
+    """
     runs, controls = values["runs"], values["controls"]
-    lines = [f"{FILE}: controls.{n}: a run has this name too" for n in sorted({*runs} & {*controls})]
+    lines = [
+        f"{FILE}: controls.{n}: a run has this name too" for n in sorted({*runs} & {*controls})
+    ]
     for task, names in values["evaluate"].items():
         where = f"{FILE}: evaluate.{task}"
-        lines += [f"{where}: {n!r} stands twice" for n in sorted({n for n in names if names.count(n) > 1})]
-        random = [controls[n]["encoder"] for n in names if controls.get(n, {}).get("kind") == "random"]
+        lines += [
+            f"{where}: {n!r} stands twice" for n in sorted({n for n in names if names.count(n) > 1})
+        ]
+        random = [
+            controls[n]["encoder"] for n in names if controls.get(n, {}).get("kind") == "random"
+        ]
         for name in names:
             if name not in runs and name not in controls:
-                lines.append(f"{where}: {name!r} is no run or control ({nearest(name, [*runs, *controls])})")
+                lines.append(
+                    f"{where}: {name!r} is no run or control ({nearest(name, [*runs, *controls])})"
+                )
             elif name in runs and runs[name]["encoder"] not in random:
-                lines.append(f"{where}: {name!r} has no random control with the same encoder beside it")
+                lines.append(
+                    f"{where}: {name!r} has no random control with the same encoder beside it"
+                )
     return lines

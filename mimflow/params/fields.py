@@ -1,4 +1,5 @@
-"""The fields that the sections of params.yaml share: no defaults, nothing unknown, nothing converted.
+"""The fields that the sections of params.yaml share: no defaults, nothing unknown, nothing
+converted.
 
 Torch-free: these are read whenever the workflow is parsed.
 """
@@ -20,7 +21,9 @@ Precision = Literal["bf16", "fp32"]
 
 
 class Section(BaseModel):
-    """A part of params.yaml: every key is needed, an unknown one is an error, nothing changes later."""
+    """A part of params.yaml: every key is needed, an unknown one is an error, nothing changes
+    later.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -37,10 +40,13 @@ class Encoder(Section):
 
     def model_post_init(self, context: object) -> None:
         if self.img_size % self.patch_size:
-            raise ValueError(f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}")
+            raise ValueError(
+                f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
+            )
         if self.embed_dim % self.num_heads or self.embed_dim % 4:
             raise ValueError(
-                f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads} and of 4"
+                f"embed_dim {self.embed_dim} must be a multiple of"
+                f" num_heads {self.num_heads} and of 4"
             )
 
     def timm(self) -> dict[str, int | str]:
@@ -79,8 +85,9 @@ class Augment(Section):
 
 
 class AdamW(Section):
-    """lr = base_lr * batch / 256; linear warm-up over the share `warmup` of the budget, then half a cosine
-    down to 0; weight decay on weights of two or more dimensions."""
+    """lr = base_lr * batch / 256; linear warm-up over the share `warmup` of the budget, then half a
+    cosine down to 0; weight decay on weights of two or more dimensions.
+    """
 
     base_lr: Positive
     betas: Annotated[list[Ratio], Field(min_length=2, max_length=2)]

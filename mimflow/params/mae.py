@@ -6,7 +6,9 @@ from mimflow.params.fields import Decoder, Ratio, Training
 
 
 class MAEParams(Training):
-    """`mask_ratio`: share of hidden patches (published: 0.75); `norm_pixels`: per-patch standardised target."""
+    """`mask_ratio`: share of hidden patches (published: 0.75); `norm_pixels`: per-patch
+    standardised target.
+    """
 
     mask_ratio: Ratio
     norm_pixels: bool

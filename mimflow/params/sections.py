@@ -19,7 +19,8 @@ from mimflow.params.fields import (
 
 
 class Data(Section):
-    """`source`: a folder of images, a .zip or .tar of one, CIFAR's binary files, or a drawing (.yaml).
+    """`source`: a folder of images, a .zip or .tar of one, CIFAR's binary files, or a drawing
+    (.yaml).
 
     `test_fraction`: held out by a hash of the name, where the source has no split of its own.
     """
@@ -57,7 +58,9 @@ class Features(Section):
 
 
 class Knn(Section):
-    """Weighted k-nearest neighbours on cosine similarity (Wu et al., arXiv 1805.01978, section 3.4)."""
+    """Weighted k-nearest neighbours on cosine similarity (Wu et al., arXiv 1805.01978, section
+    3.4).
+    """
 
     k: Count
     temperature: Positive
@@ -66,7 +69,7 @@ class Knn(Section):
 
 
 class Linear(Section):
-    """Logistic regression on frozen, standardised features of the first `labels` training images."""
+    """Logistic regression on frozen, standardised features of `labels` training images."""
 
     labels: Count
     c: Positive

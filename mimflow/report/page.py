@@ -1,4 +1,6 @@
-"""The report as one self-contained page: the table, the loss curves, and pictures of what each run learned."""
+"""The report as one self-contained page: the table, the loss curves, and pictures of what each run
+learned.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,28 @@ mpl.use("svg")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>mimflow report</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222;
+       max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 img { image-rendering: pixelated; width: 18rem }
 figure { display: inline-block; margin: 1rem 2rem 1rem 0 }
 </style></head><body>
 <h1>Results</h1>
 <table><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr>{% for cell in row %}<td{% if not loop.first and not loop.last %} class="number"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}
+<td{% if not loop.first and not loop.last %} class="number"{% endif %}>{{ cell }}</td>
+{% endfor %}</tr>
 {% endfor %}</table>
-<p>A run's accuracy is the best of class token and mean of the patch tokens. "Over random" is in points over the same encoder
-with random weights, the best of its draws and poolings.</p>
+<p>A run's accuracy is the best of class token and mean of the patch tokens. "Over random" is in
+points over the same encoder with random weights, the best of its draws and poolings.</p>
 <h2>Loss</h2>
 {{ curves | safe }}
 <h2>What was learned</h2>
 <p>From left to right: the image, what the encoder sees, the hidden part rebuilt.</p>
-{% for name, picture in pictures %}<figure><img alt="pictures of {{ name }}" src="data:image/png;base64,{{ picture }}">
+{% for name, picture in pictures %}<figure>
+<img alt="pictures of {{ name }}" src="data:image/png;base64,{{ picture }}">
 <figcaption>{{ name }}</figcaption></figure>{% endfor %}
 </body></html>
 """

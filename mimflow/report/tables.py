@@ -13,7 +13,8 @@ Cell = float | None
 def summarise(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One row for each evaluated name: task -> accuracy, and its gain over the random control.
 
-    `values` holds the sections evaluate, runs and controls; `folder` the metrics. Runs come first, controls last.
+    `values` holds the sections evaluate, runs and controls; `folder` the metrics. Runs come first,
+    controls last.
     """
     runs, controls = values["runs"], values["controls"]
     tasks = sorted(values["evaluate"], reverse=True)
@@ -49,7 +50,11 @@ def _gain(value: Cell, name: str, task: str, values: dict[str, Any], folder: Pat
     if name not in values["runs"] or value is None:
         return None
     encoder, controls = values["runs"][name]["encoder"], values["controls"]
-    same = [n for n in values["evaluate"][task] if n in controls and controls[n].get("encoder") == encoder]
+    same = [
+        n
+        for n in values["evaluate"][task]
+        if n in controls and controls[n].get("encoder") == encoder
+    ]
     best = [b for b in (_read(folder, task, n) for n in same) if b is not None]
     return round(value - max(best), 4) if best else None
 

@@ -1,7 +1,8 @@
 """What a resume needs, on disk: complete or absent, and with one writer.
 
-The folder's name holds the hash of all that makes the run, so that a changed run never meets another's state. The last
-two checkpoints are kept. A process that starts takes the folder over with a token; one that finds another's token stops.
+The folder's name holds the hash of all that makes the run, so that a changed run never meets
+another's state. The last two checkpoints are kept. A process that starts takes the folder over with
+a token; one that finds another's token stops.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ class Checkpoints:
         write(folder / "owner", self.token)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes the state after `step` steps. Raises ValueError if another process has taken over."""
+        """Writes the state after `step` steps; a ValueError if another process has taken over."""
         with replacing(self.folder / f"{step:012d}.pt") as file:
             torch.save(state, file)
             if (self.folder / "owner").read_bytes() != self.token:
-                raise ValueError(f"{self.folder.name}: another process trains this run; this one stops")
+                raise ValueError(
+                    f"{self.folder.name}: another process trains this run; this one stops"
+                )
         for old in self._files()[:-KEPT]:
             old.unlink()
 
@@ -41,7 +44,9 @@ class Checkpoints:
             try:
                 return torch.load(file, map_location="cpu", weights_only=True)
             except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError) as error:
-                print(f"{file}: not readable, the one before is used ({str(error).splitlines()[0]})")
+                print(
+                    f"{file}: not readable, the one before is used ({str(error).splitlines()[0]})"
+                )
         return None
 
     def drop(self) -> None:

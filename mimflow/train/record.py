@@ -1,4 +1,5 @@
-"""What a training tells: one live line on a terminal, plain lines in a log, JSON lines in logs/, cost in costs/.
+"""What a training tells: one live line on a terminal, plain lines in a log, JSON lines in logs/,
+cost in costs/.
 
 Nothing here reaches a declared output.
 """
@@ -25,13 +26,17 @@ EVERY = 10.0  # seconds between plain lines
 
 
 class Record:
-    """The record of one run of `total` images, `first` of them done before this process. Use it in a `with`."""
+    """The record of one run of `total` images, `first` of them done before this process. Use it in
+    a `with`.
+    """
 
     def __init__(self, stage: str, name: str, total: int, first: int):
         self.stage, self.name, self.total, self.first, self.done = stage, name, total, first, first
         self.started = self.said = self.saved = time.monotonic()
         self.wait, self.loss = 0.0, float("nan")
-        self.every = float(os.environ.get("MIMFLOW_CHECKPOINT_SECONDS", 60))  # a fact of the machine
+        self.every = float(
+            os.environ.get("MIMFLOW_CHECKPOINT_SECONDS", 60)
+        )  # a fact of the machine
         path = Path("logs") / stage / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.log = path.open("a", buffering=1)
@@ -52,7 +57,13 @@ class Record:
 
     def event(self, what: str, **values: float | str) -> None:
         """One line of JSON."""
-        line = {"time": round(time.time(), 3), "stage": self.stage, "name": self.name, "event": what, **values}
+        line = {
+            "time": round(time.time(), 3),
+            "stage": self.stage,
+            "name": self.name,
+            "event": what,
+            **values,
+        }
         self.log.write(json.dumps(line) + "\n")
 
     def waiting(self, batches: Iterator[T], start: int) -> Iterator[tuple[int, T]]:
@@ -70,12 +81,15 @@ class Record:
         self.done = done
         if loss is not None:
             self.loss = loss
-            self.event("loss", images=done, loss=loss, rate=self.rate, data_wait=self.wait / self.seconds)
+            self.event(
+                "loss", images=done, loss=loss, rate=self.rate, data_wait=self.wait / self.seconds
+            )
         if self.live:
             self.live.update(self.task, completed=done, text=self._text())
         elif loss is not None and time.monotonic() - self.said > EVERY and not os.environ.get("CI"):
             left = (self.total - done) / self.rate
-            self._say(f"{self.name}: {done:,} of {self.total:,} images  {self._text()}  {left:,.0f} s left")
+            count = f"{done:,} of {self.total:,} images"
+            self._say(f"{self.name}: {count}  {self._text()}  {left:,.0f} s left")
 
     def checkpoint_due(self) -> bool:
         """Whether it is time to save."""
@@ -89,10 +103,17 @@ class Record:
     def end(self, device: torch.device) -> None:
         """Writes what the run cost in this process."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        cost = {"images": self.done - self.first, "seconds": self.seconds, "rate": self.rate, "device": name}
+        cost: dict[str, float | str] = {
+            "images": self.done - self.first,
+            "seconds": self.seconds,
+            "rate": self.rate,
+            "device": name,
+        }
         write(Path("costs") / self.stage / f"{self.name}.json", canonical(cost))
         self.event("end", **cost)
-        self._say(f"{self.name}: {self.done:,} images in {self.seconds:,.0f} s, {self.rate:,.0f} images/s")
+        self._say(
+            f"{self.name}: {self.done:,} images in {self.seconds:,.0f} s, {self.rate:,.0f} images/s"
+        )
 
     @property
     def seconds(self) -> float:
@@ -105,10 +126,15 @@ class Record:
         return max(self.done - self.first, 1) / self.seconds
 
     def _text(self) -> str:
-        return f"loss {self.loss:.4f}  {self.rate:,.0f} images/s  data wait {self.wait / self.seconds:.0%}"
+        wait = self.wait / self.seconds
+        return f"loss {self.loss:.4f}  {self.rate:,.0f} images/s  data wait {wait:.0%}"
 
     def _live(self) -> Progress:
-        parts = (BarColumn(), TextColumn("{task.percentage:.0f}%  {task.fields[text]}"), TimeRemainingColumn())
+        parts = (
+            BarColumn(),
+            TextColumn("{task.percentage:.0f}%  {task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
         live = Progress(TextColumn("{task.description}"), *parts, console=Console(stderr=True))
         self.task = live.add_task(self.name, total=self.total, completed=self.first, text="")
         return live

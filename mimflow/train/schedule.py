@@ -8,8 +8,9 @@ import math
 def warmup_cosine(now: float, end: float, warmup: float, peak: float, floor: float = 0.0) -> float:
     """Linear from 0 to `peak` over `warmup`, then half a cosine down to `floor` at `end`.
 
-    `now`, `end` and `warmup` share a unit, such as fractional epochs. It is set before each step from the count of
-    steps done, as in MAE's reference code: the first step has rate 0 if there is a warm-up.
+    `now`, `end` and `warmup` share a unit, such as fractional epochs. It is set before each step
+    from the count of steps done, as in MAE's reference code: the first step has rate 0 if there is
+    a warm-up.
     """
     if now < warmup:
         return peak * now / warmup

@@ -10,9 +10,14 @@ import torch
 from mimflow.backbones.positions import sincos
 
 
-@pytest.mark.parametrize(("key", "width", "grid"), [("grid3_dim16_cls", 16, 3), ("grid4_dim32_cls", 32, 4), ("grid14_dim64_cls", 64, 14)])
+@pytest.mark.parametrize(
+    ("key", "width", "grid"),
+    [("grid3_dim16_cls", 16, 3), ("grid4_dim32_cls", 32, 4), ("grid14_dim64_cls", 64, 14)],
+)
 def test_tables_equal_the_reference(golden: Any, key: str, width: int, grid: int) -> None:
-    torch.testing.assert_close(sincos(width, (grid, grid)), golden("sincos")[key], rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        sincos(width, (grid, grid)), golden("sincos")[key], rtol=0, atol=1e-7
+    )
 
 
 def test_rows_of_the_large_table_equal_the_reference(golden: Any) -> None:

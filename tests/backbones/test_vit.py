@@ -8,7 +8,15 @@ import torch
 from mimflow.backbones.vit import build_vit, encode, fuse_attention
 from mimflow.targets.pixels import patchify
 
-TINY = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0, "global_pool": "token"}
+TINY = {
+    "img_size": 16,
+    "patch_size": 4,
+    "embed_dim": 32,
+    "depth": 2,
+    "num_heads": 2,
+    "num_classes": 0,
+    "global_pool": "token",
+}
 
 
 def images() -> torch.Tensor:
@@ -17,7 +25,9 @@ def images() -> torch.Tensor:
 
 def test_all_patches_encoded_are_timms_own_features() -> None:
     vit = build_vit("vit_tiny_patch16_224", TINY).eval()
-    torch.testing.assert_close(encode(vit, patchify(images(), 4)), vit.forward_features(images()), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        encode(vit, patchify(images(), 4)), vit.forward_features(images()), rtol=0, atol=1e-5
+    )
 
 
 def test_written_out_attention_equals_the_fused_call() -> None:
@@ -31,7 +41,15 @@ def test_written_out_attention_equals_the_fused_call() -> None:
     torch.testing.assert_close(encode(vit, patches), written, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "kwargs"), [("vit_tinny", {}), ("resnet18", {}), ("vit_tiny_patch16_224", {"img_sise": 32}), ("vit_base_patch16_siglip_224", {})])
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("vit_tinny", {}),
+        ("resnet18", {}),
+        ("vit_tiny_patch16_224", {"img_sise": 32}),
+        ("vit_base_patch16_siglip_224", {}),
+    ],
+)
 def test_what_is_no_plain_vit_is_refused_by_name(name: str, kwargs: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=name):
         build_vit(name, kwargs)

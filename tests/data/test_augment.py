@@ -38,13 +38,17 @@ def test_a_view_depends_on_its_own_image_and_numbers_only(cut: object) -> None:
 
 
 def test_a_crop_is_pillows_resize_of_a_box_with_the_allowed_area_and_shape() -> None:
-    gradient = np.stack([*np.meshgrid(np.arange(64), np.arange(48)), np.zeros((48, 64))], -1).astype(np.uint8)
+    gradient = np.stack(
+        [*np.meshgrid(np.arange(64), np.arange(48)), np.zeros((48, 64))], -1
+    ).astype(np.uint8)
     out = crop([gradient] * 200, 16, 0.2, draw(200)).astype(float)
-    width = (out[:, 8, -1, 0] - out[:, 8, 0, 0]) / 15 * 16  # a unit step of the gradient is one pixel
+    width = (
+        (out[:, 8, -1, 0] - out[:, 8, 0, 0]) / 15 * 16
+    )  # a unit step of the gradient is one pixel
     height = (out[:, -1, 8, 1] - out[:, 0, 8, 1]) / 15 * 16
     area, ratio = width * height / (48 * 64), width / height
-    assert 0.15 < area.min() and area.max() < 1.1 and area.std() > 0.15
-    assert 0.65 < ratio.min() and ratio.max() < 1.5
+    assert area.min() > 0.15 and area.max() < 1.1 and area.std() > 0.15
+    assert ratio.min() > 0.65 and ratio.max() < 1.5
 
 
 def test_an_image_too_narrow_for_any_box_is_cropped_in_the_middle() -> None:
@@ -66,7 +70,9 @@ def test_finish_standardises_and_flips() -> None:
     flip = torch.tensor([True, False, True, False, True, False])
     batch = {"image": torch.from_numpy(IMAGES), "image.flip": flip, "place": torch.arange(6)}
     out = finish(mean, std, torch.device("cpu"))(batch)
-    expected = (torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    expected = (
+        torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255 - torch.tensor(mean)[:, None, None]
+    ) / torch.tensor(std)[:, None, None]
     torch.testing.assert_close(out["image"][1::2], expected[1::2], rtol=0, atol=1e-5)
     torch.testing.assert_close(out["image"][::2], expected[::2].flip(-1), rtol=0, atol=1e-5)
     assert torch.equal(out["place"], torch.arange(6))

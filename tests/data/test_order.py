@@ -27,12 +27,19 @@ def test_epochs_and_seeds_differ() -> None:
 def test_a_position_has_its_image_whatever_is_asked_beside_it() -> None:
     whole = samples_at(np.arange(1000), 77, seed=3)
     assert np.array_equal(whole[500:532], samples_at(np.arange(500, 532), 77, seed=3))
-    assert [int(samples_at(np.array([p]), 77, seed=3)[0]) for p in range(300)] == whole[:300].tolist()
+    assert [int(samples_at(np.array([p]), 77, seed=3)[0]) for p in range(300)] == whole[
+        :300
+    ].tolist()
 
 
 def test_a_batch_may_span_two_epochs() -> None:
     both = samples_at(np.arange(70, 90), 77, seed=3)
-    assert np.array_equal(both, np.concatenate([samples_at(np.arange(70, 77), 77, 3), samples_at(np.arange(77, 90), 77, 3)]))
+    assert np.array_equal(
+        both,
+        np.concatenate(
+            [samples_at(np.arange(70, 77), 77, 3), samples_at(np.arange(77, 90), 77, 3)]
+        ),
+    )
 
 
 def test_the_order_is_mixed() -> None:

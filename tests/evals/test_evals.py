@@ -21,11 +21,16 @@ KNN = Knn(k=7, temperature=0.07, standardise=False, threads=1)
 LINEAR = Linear(labels=300, c=1.0, max_iter=200, threads=1)
 
 
-def blobs(spread: float, count: int = 400, classes: int = 5, width: int = 8) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def blobs(
+    spread: float, count: int = 400, classes: int = 5, width: int = 8
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Features around one centre for each class, and labels."""
     centres = RNG.normal(size=(classes, width))
     labels = {s: RNG.integers(0, classes, count).astype(np.int32) for s in ("train", "held")}
-    features = {s: (centres[y] + spread * RNG.normal(size=(count, width))).astype(np.float32) for s, y in labels.items()}
+    features = {
+        s: (centres[y] + spread * RNG.normal(size=(count, width))).astype(np.float32)
+        for s, y in labels.items()
+    }
     return features, labels
 
 
@@ -34,9 +39,13 @@ def test_nearest_neighbours_equal_scikit_learns() -> None:
     unit = {s: x / np.linalg.norm(x, axis=1, keepdims=True) for s, x in features.items()}
 
     def weights(distance: np.ndarray) -> np.ndarray:
-        return np.exp((1 - distance**2 / 2) / KNN.temperature)  # cosine from the distance of unit vectors
+        return np.exp(
+            (1 - distance**2 / 2) / KNN.temperature
+        )  # cosine from the distance of unit vectors
 
-    theirs = KNeighborsClassifier(n_neighbors=7, weights=weights, algorithm="brute").fit(unit["train"], labels["train"])
+    theirs = KNeighborsClassifier(n_neighbors=7, weights=weights, algorithm="brute").fit(
+        unit["train"], labels["train"]
+    )
     expected = 100 * (theirs.predict(unit["held"]) == labels["held"]).mean()
     assert 30 < expected < 90
     assert knn_accuracy(features, labels, KNN) == pytest.approx(expected, abs=1e-9)
@@ -51,8 +60,13 @@ def test_separable_features_are_classified_perfectly() -> None:
 def test_shuffled_labels_give_chance() -> None:
     features, labels = blobs(0.01, count=2000)
     shuffled = {s: RNG.permutation(y) for s, y in labels.items()}
-    for accuracy in (knn_accuracy(features, shuffled, KNN), linear_accuracy(features, shuffled, LINEAR)):
-        assert accuracy == pytest.approx(20, abs=4)  # chance of five classes, over four standard errors
+    for accuracy in (
+        knn_accuracy(features, shuffled, KNN),
+        linear_accuracy(features, shuffled, LINEAR),
+    ):
+        assert accuracy == pytest.approx(
+            20, abs=4
+        )  # chance of five classes, over four standard errors
 
 
 def test_standardised_by_the_training_images_alone() -> None:
@@ -66,14 +80,18 @@ def test_standardised_by_the_training_images_alone() -> None:
     assert np.array_equal(alone, train)
 
 
-def write_features(path: Path, labels: dict[str, np.ndarray], draws: list[dict[str, float]]) -> None:
+def write_features(
+    path: Path, labels: dict[str, np.ndarray], draws: list[dict[str, float]]
+) -> None:
     """Draws whose pooling `p` has the label as its first feature in the given share of the rows."""
     arrays = {f"{s}/label": y for s, y in labels.items()}
     for number, pools in enumerate(draws):
         for pool, share in pools.items():
             for s, y in labels.items():
                 right = np.arange(len(y)) < share * len(y)
-                arrays[f"{number}/{s}/{pool}"] = np.where(right, y, (y + 1) % 3).astype(np.float32)[:, None]
+                arrays[f"{number}/{s}/{pool}"] = np.where(right, y, (y + 1) % 3).astype(np.float32)[
+                    :, None
+                ]
     save_file(arrays, path)
 
 
@@ -85,7 +103,13 @@ def test_the_best_pooling_of_the_best_draw_counts(tmp_path: Path) -> None:
         return 100 * float((features["held"][:, 0] == known["held"]).mean())
 
     write_metrics(tmp_path / "f", tmp_path / "m.json", share)
-    assert json.loads((tmp_path / "m.json").read_text()) == {"best": 80.0, "pool": "mean", "draws": 2, "cls": 30.0, "mean": 50.0}
+    assert json.loads((tmp_path / "m.json").read_text()) == {
+        "best": 80.0,
+        "pool": "mean",
+        "draws": 2,
+        "cls": 30.0,
+        "mean": 50.0,
+    }
 
 
 def test_images_without_labels_are_left_out_and_none_at_all_is_said(tmp_path: Path) -> None:

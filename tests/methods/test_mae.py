@@ -39,7 +39,11 @@ def build_golden(golden: Any, norm_pixels: bool, tables: str = "state") -> MAE:
     encoder = build_vit("vit_tiny_patch16_224", {**sizes, "num_classes": 0, "global_pool": "token"})
     width = c["decoder_embed_dim"]
     decoder = TransformerDecoder(
-        c["embed_dim"], width, c["decoder_depth"], c["decoder_num_heads"], encoder.patch_embed.grid_size
+        c["embed_dim"],
+        width,
+        c["decoder_depth"],
+        c["decoder_num_heads"],
+        encoder.patch_embed.grid_size,
     )
     head = nn.Linear(width, 3 * c["patch_size"] ** 2)
     mae = MAE(encoder, decoder, head, c["mask_ratio"], norm_pixels)
@@ -105,7 +109,11 @@ def test_latents_and_predictions_equal_the_reference(golden: Any, tables: str, o
 
 @pytest.mark.parametrize(
     ("tables", "norm", "key"),
-    [("state", True, "loss_norm_pix"), ("state", False, "loss_raw_pix"), ("alt", True, "alt.loss_norm_pix")],
+    [
+        ("state", True, "loss_norm_pix"),
+        ("state", False, "loss_raw_pix"),
+        ("alt", True, "alt.loss_norm_pix"),
+    ],
 )
 def test_losses_equal_the_reference(golden: Any, tables: str, norm: bool, key: str) -> None:
     reference = golden("mae")
@@ -147,12 +155,18 @@ def test_every_image_hides_exactly_its_share_and_masks_differ(mae: MAE) -> None:
     visible, hidden = random_mask(draw_of(64).uniform("mask", 64), mae.visible)
     assert mae.visible == 16
     assert (mask_of(hidden, 64).sum(1) == 48).all()
-    assert torch.equal(torch.cat([visible, hidden], 1).sort(1).values, torch.arange(64).expand(64, -1))
+    assert torch.equal(
+        torch.cat([visible, hidden], 1).sort(1).values, torch.arange(64).expand(64, -1)
+    )
     assert len({tuple(row) for row in visible.tolist()}) > 60
 
 
-@pytest.mark.parametrize(("count", "ratio", "kept"), [(100, 0.8, 20), (100, 0.9, 10), (49, 0.8, 9), (196, 0.75, 49)])
-def test_the_count_of_visible_patches_is_guarded_against_rounding(count: int, ratio: float, kept: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "ratio", "kept"), [(100, 0.8, 20), (100, 0.9, 10), (49, 0.8, 9), (196, 0.75, 49)]
+)
+def test_the_count_of_visible_patches_is_guarded_against_rounding(
+    count: int, ratio: float, kept: int
+) -> None:
     assert num_visible(count, ratio) == kept
 
 
@@ -176,7 +190,9 @@ def test_the_loss_looks_at_hidden_patches_only(mae: MAE) -> None:
     assert not any("mask" in name for name, _ in mae.encoder.named_parameters())
 
 
-def test_perfect_prediction_has_no_loss_and_zero_prediction_the_share_of_the_variance(mae: MAE) -> None:
+def test_perfect_prediction_has_no_loss_and_zero_prediction_the_share_of_the_variance(
+    mae: MAE,
+) -> None:
     nn.init.zeros_(mae.head.weight)
     loss = mae({"image": images()}, draw_of(), CLOCK)["loss"]
     _, hidden = random_mask(draw_of().uniform("mask", 64), mae.visible)
@@ -195,14 +211,19 @@ def test_a_latent_does_not_depend_on_the_order_of_the_visible_patches(mae: MAE) 
     visible, _ = random_mask(draw_of().uniform("mask", 64), mae.visible)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(2))
     patches = patchify(images(), 4)
-    straight, shuffled = encode(mae.encoder, patches, visible), encode(mae.encoder, patches, visible[:, order])
+    straight, shuffled = (
+        encode(mae.encoder, patches, visible),
+        encode(mae.encoder, patches, visible[:, order]),
+    )
     torch.testing.assert_close(straight[:, 1:][:, order], shuffled[:, 1:], rtol=0, atol=1e-5)
 
 
 def test_without_a_mask_the_encoder_is_the_plain_vit(mae: MAE) -> None:
     everything = torch.arange(64).expand(4, -1)
     plain = mae.encoder.forward_features(images())
-    torch.testing.assert_close(encode(mae.encoder, patchify(images(), 4), everything), plain, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        encode(mae.encoder, patchify(images(), 4), everything), plain, rtol=0, atol=1e-5
+    )
     mae.visible = 64
     assert mae({"image": images()}, draw_of(), CLOCK)["loss"].item() == 0
 
@@ -211,9 +232,13 @@ def test_a_plain_timm_classifier_takes_the_encoder_and_misses_only_its_head(mae:
     import timm
 
     kwargs = {"img_size": 32, "patch_size": 4, "embed_dim": 128, "depth": 4, "num_heads": 4}
-    headless = timm.create_model("vit_tiny_patch16_224", **kwargs, num_classes=0, global_pool="token")
+    headless = timm.create_model(
+        "vit_tiny_patch16_224", **kwargs, num_classes=0, global_pool="token"
+    )
     assert set(headless.load_state_dict(mae.encoder.state_dict()).missing_keys) == set()
-    classifier = timm.create_model("vit_tiny_patch16_224", **kwargs, num_classes=10, global_pool="avg")
+    classifier = timm.create_model(
+        "vit_tiny_patch16_224", **kwargs, num_classes=10, global_pool="avg"
+    )
     found = classifier.load_state_dict(mae.encoder.state_dict(), strict=False)
     assert {k.split(".")[0] for k in found.missing_keys} == {"head", "fc_norm"}
     assert set(found.unexpected_keys) == {"norm.weight", "norm.bias"}

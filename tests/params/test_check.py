@@ -47,25 +47,73 @@ def remove(path: str) -> Callable[[dict[str, Any]], None]:
 
 
 MISTAKES = {
-    "unknown key": (rename("runs.mae.mask_ratio", "mask_ration"), "runs.mae.mask_ration: unknown key (nearest: mask_ratio;"),
+    "unknown key": (
+        rename("runs.mae.mask_ratio", "mask_ration"),
+        "runs.mae.mask_ration: unknown key (nearest: mask_ratio;",
+    ),
     "missing key": (remove("runs.mae.batch"), "runs.mae.batch: missing"),
-    "misspelt method": (put("runs.mae.method", "mea"), "runs.mae.method: 'mea' is no method (nearest: mae; allowed: mae)"),
-    "negative batch": (put("runs.mae.batch", -1), "runs.mae.batch: -1 is not allowed: it should be greater than or equal to 1"),
-    "mask ratio": (put("runs.mae.mask_ratio", 1.5), "runs.mae.mask_ratio: 1.5 is not allowed: it should be less than 1"),
-    "missing folder": (put("data.source", "data/scenes.yml"), "data.source: no such file or folder: 'data/scenes.yml' (nearest: data/scenes.yaml)"),
-    "wrong type": (put("runs.mae.seed", "zero"), "runs.mae.seed: 'zero' is not allowed: it should be a valid integer"),
-    "patch does not divide": (put("runs.mae.encoder.patch_size", 5), "runs.mae.encoder: img_size 32 is not a multiple of patch_size 5"),
-    "heads do not divide": (put("runs.mae.decoder.num_heads", 7), "runs.mae.decoder: width 64 must be a multiple of num_heads 7"),
-    "misspelt section": (rename("features", "feature"), "feature: unknown section (nearest: features;"),
-    "unknown run": (put("evaluate.knn", ["mae", "mea", "random"]), "evaluate.knn: 'mea' is no run or control (nearest: mae;"),
-    "no control": (put("evaluate.linear", ["mae", "pixels"]), "evaluate.linear: 'mae' has no random control with the same encoder"),
+    "misspelt method": (
+        put("runs.mae.method", "mea"),
+        "runs.mae.method: 'mea' is no method (nearest: mae; allowed: mae)",
+    ),
+    "negative batch": (
+        put("runs.mae.batch", -1),
+        "runs.mae.batch: -1 is not allowed: it should be greater than or equal to 1",
+    ),
+    "mask ratio": (
+        put("runs.mae.mask_ratio", 1.5),
+        "runs.mae.mask_ratio: 1.5 is not allowed: it should be less than 1",
+    ),
+    "missing folder": (
+        put("data.source", "data/scenes.yml"),
+        "data.source: no such file or folder: 'data/scenes.yml' (nearest: data/scenes.yaml)",
+    ),
+    "wrong type": (
+        put("runs.mae.seed", "zero"),
+        "runs.mae.seed: 'zero' is not allowed: it should be a valid integer",
+    ),
+    "patch does not divide": (
+        put("runs.mae.encoder.patch_size", 5),
+        "runs.mae.encoder: img_size 32 is not a multiple of patch_size 5",
+    ),
+    "heads do not divide": (
+        put("runs.mae.decoder.num_heads", 7),
+        "runs.mae.decoder: width 64 must be a multiple of num_heads 7",
+    ),
+    "misspelt section": (
+        rename("features", "feature"),
+        "feature: unknown section (nearest: features;",
+    ),
+    "unknown run": (
+        put("evaluate.knn", ["mae", "mea", "random"]),
+        "evaluate.knn: 'mea' is no run or control (nearest: mae;",
+    ),
+    "no control": (
+        put("evaluate.linear", ["mae", "pixels"]),
+        "evaluate.linear: 'mae' has no random control with the same encoder",
+    ),
     "name with a dot": (rename("runs.mae", "mae.2"), "runs.mae.2: 'mae.2' is no name"),
-    "budget under a batch": (put("runs.mae.samples", 5), "runs.mae: samples 5 is less than one batch of 128"),
-    "unknown choice": (put("runs.mae.precision", "fp8"), "runs.mae.precision: 'fp8' is not allowed: it should be 'bf16' or 'fp32'"),
-    "unknown control": (put("controls.random.kind", "randon"), "controls.random.kind: 'randon' (nearest: random;"),
-    "listed twice": (put("evaluate.knn", ["random", "random"]), "evaluate.knn: 'random' stands twice"),
-    "name of a run and a control": (rename("controls.pixels", "mae"), "controls.mae: a run has this name too"),
-}  # fmt: skip
+    "budget under a batch": (
+        put("runs.mae.samples", 5),
+        "runs.mae: samples 5 is less than one batch of 128",
+    ),
+    "unknown choice": (
+        put("runs.mae.precision", "fp8"),
+        "runs.mae.precision: 'fp8' is not allowed: it should be 'bf16' or 'fp32'",
+    ),
+    "unknown control": (
+        put("controls.random.kind", "randon"),
+        "controls.random.kind: 'randon' (nearest: random;",
+    ),
+    "listed twice": (
+        put("evaluate.knn", ["random", "random"]),
+        "evaluate.knn: 'random' stands twice",
+    ),
+    "name of a run and a control": (
+        rename("controls.pixels", "mae"),
+        "controls.mae: a run has this name too",
+    ),
+}
 
 
 def test_the_committed_files_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,11 +134,15 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(
         check(values)
     first = str(error.value).split("\n")[0]
     assert first.startswith(f"params.yaml: {expected}")
-    if name != "name with a dot" and name != "name of a run and a control":  # these leave a dangling name too
+    if (
+        name != "name with a dot" and name != "name of a run and a control"
+    ):  # these leave a dangling name too
         assert "\n" not in str(error.value)
 
 
-def test_several_mistakes_are_several_lines(default_params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_mistakes_are_several_lines(
+    default_params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     values = copy.deepcopy(default_params)
     values["runs"]["mae"] |= {"batch": 0, "seed": -1}
@@ -129,6 +181,6 @@ def test_yaml_is_read_as_dvc_reads_it(text: str, expected: Any, tmp_path: Path) 
 def test_broken_yaml_names_the_file_and_the_line(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match="params.yaml: ") as error:
+    with pytest.raises(ValueError, match=r"params\.yaml: ") as error:
         read_yaml(path)
     assert expected in str(error.value) and "\n" not in str(error.value)

@@ -10,7 +10,10 @@ from mimflow.report.tables import cells, markdown, summarise
 
 SMALL, LARGE = {"depth": 2}, {"depth": 4}
 VALUES: dict[str, Any] = {
-    "runs": {n: {"method": "mae", "seed": 0, "samples": 1000, "encoder": e} for n, e in (("a", SMALL), ("b", LARGE))},
+    "runs": {
+        n: {"method": "mae", "seed": 0, "samples": 1000, "encoder": e}
+        for n, e in (("a", SMALL), ("b", LARGE))
+    },
     "controls": {
         "random": {"kind": "random", "draws": 3, "encoder": SMALL},
         "random-b": {"kind": "random", "draws": 3, "encoder": LARGE},
@@ -25,7 +28,9 @@ def write(folder: Path, best: dict[str, Any]) -> None:
     for task, names in VALUES["evaluate"].items():
         (folder / task).mkdir(parents=True)
         for name in names:
-            (folder / task / f"{name}.json").write_text(json.dumps({"best": best[name]} if best[name] is not None else {"labels": 0}))
+            (folder / task / f"{name}.json").write_text(
+                json.dumps({"best": best[name]} if best[name] is not None else {"labels": 0})
+            )
 
 
 def test_gains_are_over_the_control_with_the_same_encoder(tmp_path: Path) -> None:
@@ -46,4 +51,11 @@ def test_every_row_has_a_cell_for_every_heading(tmp_path: Path) -> None:
     write(tmp_path, BEST)
     heads, rows = cells(summarise(VALUES, tmp_path))
     assert {len(row) for row in rows} == {len(heads)}
-    assert rows[1] == ["b", "", "", "60.0", "+35.0", "mae, seed 0, 1,000 images"]  # not evaluated: empty
+    assert rows[1] == [
+        "b",
+        "",
+        "",
+        "60.0",
+        "+35.0",
+        "mae, seed 0, 1,000 images",
+    ]  # not evaluated: empty

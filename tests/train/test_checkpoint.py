@@ -16,11 +16,20 @@ def test_the_newest_state_comes_back(tmp_path: Path) -> None:
     for step in (1, 2, 10):
         keep.save(step, {"step": step, "x": torch.full((3,), float(step))})
     state = Checkpoints(tmp_path / "run").latest()
-    assert state is not None and state["step"] == 10 and torch.equal(state["x"], torch.full((3,), 10.0))
-    assert [f.name for f in sorted((tmp_path / "run").glob("*.pt"))] == ["000000000002.pt", "000000000010.pt"]
+    assert (
+        state is not None
+        and state["step"] == 10
+        and torch.equal(state["x"], torch.full((3,), 10.0))
+    )
+    assert [f.name for f in sorted((tmp_path / "run").glob("*.pt"))] == [
+        "000000000002.pt",
+        "000000000010.pt",
+    ]
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     keep = Checkpoints(tmp_path)
     for step in (1, 2):
         keep.save(step, {"step": step})

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from toy import make_shards, toy_batches, toy_method, toy_run
 from torch import nn
+from toy import make_shards, toy_batches, toy_method, toy_run
 
 from mimflow.data.augment import finish
 from mimflow.data.shards import Shards
@@ -45,7 +45,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "1")
 
 
-def trained(shards: Shards, state: str, run: MAEParams = RUN, method: nn.Module | None = None) -> tuple[nn.Module, list[Row]]:
+def trained(
+    shards: Shards, state: str, run: MAEParams = RUN, method: nn.Module | None = None
+) -> tuple[nn.Module, list[Row]]:
     method = method or toy_method(run)
     render = finish(shards.mean, shards.std, torch.device("cpu"))
     rows = train(method, toy_batches(shards, run), render, run, Checkpoints(Path(state)), "toy")
@@ -77,7 +79,9 @@ def same(ours: nn.Module, theirs: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_saves_stops_and_the_resumed_run_ends_in_the_same_bits(shards: Shards, number: int) -> None:
+def test_a_signal_saves_stops_and_the_resumed_run_ends_in_the_same_bits(
+    shards: Shards, number: int
+) -> None:
     whole, rows = trained(shards, "whole")
 
     def stop(losses: Any) -> Any:
@@ -90,7 +94,9 @@ def test_a_signal_saves_stops_and_the_resumed_run_ends_in_the_same_bits(shards: 
     assert same(resumed, whole) and again == rows
 
 
-def test_a_crash_after_a_checkpoint_loses_nothing_but_time(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_after_a_checkpoint_loses_nothing_but_time(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, rows = trained(shards, "whole")
     monkeypatch.setenv("MIMFLOW_CHECKPOINT_SECONDS", "0")
 
@@ -99,12 +105,17 @@ def test_a_crash_after_a_checkpoint_loses_nothing_but_time(shards: Shards, monke
 
     with pytest.raises(KeyError):
         trained(shards, "parts", method=Alarm(toy_method(RUN), 12, crash))
-    assert sorted(p.name for p in Path("parts").glob("*.pt")) == ["000000000010.pt", "000000000011.pt"]
+    assert sorted(p.name for p in Path("parts").glob("*.pt")) == [
+        "000000000010.pt",
+        "000000000011.pt",
+    ]
     resumed, again = trained(shards, "parts")
     assert same(resumed, whole) and again == rows
 
 
-def test_the_loss_curve_is_the_mean_of_the_steps_between_its_points(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_curve_is_the_mean_of_the_steps_between_its_points(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, fine = trained(shards, "fine")
     monkeypatch.setattr(loop, "POINTS", 5)
     _, coarse = trained(shards, "coarse")
@@ -134,7 +145,9 @@ def test_weights_are_decayed_and_norms_and_biases_are_not() -> None:
     names = {id(p): name for name, p in method.named_parameters()}
     assert decayed["weight_decay"] == 0.05 and kept["weight_decay"] == 0
     assert {names[id(p)] for p in kept["params"]} == {
-        n for n, p in method.named_parameters() if p.requires_grad and (n.endswith("bias") or "norm" in n)
+        n
+        for n, p in method.named_parameters()
+        if p.requires_grad and (n.endswith("bias") or "norm" in n)
     }
     assert {"encoder.cls_token", "decoder.mask_token"} <= {names[id(p)] for p in decayed["params"]}
     assert "encoder.pos_embed" not in {names[id(p)] for p in [*decayed["params"], *kept["params"]]}
@@ -142,7 +155,9 @@ def test_weights_are_decayed_and_norms_and_biases_are_not() -> None:
 
 def test_the_curve_is_written_exactly(tmp_path: Path) -> None:
     write_curve(tmp_path / "c.csv", [(32, 0.1, 1e-3), (64, 1 / 3, 2e-3)])
-    assert (tmp_path / "c.csv").read_text() == "samples,loss,learning_rate\n32,0.1,0.001\n64,0.3333333333333333,0.002\n"
+    assert (
+        tmp_path / "c.csv"
+    ).read_text() == "samples,loss,learning_rate\n32,0.1,0.001\n64,0.3333333333333333,0.002\n"
 
 
 def test_the_record_goes_to_logs_and_costs_only(shards: Shards) -> None:

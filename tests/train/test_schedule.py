@@ -14,7 +14,13 @@ def test_the_learning_rate_equals_the_reference(golden: Any) -> None:
     assert len(rows) > 20
     peaks = {0.0: 0.0024, 1e-6: 0.001}  # the two recipes of the table: pre-training, fine-tuning
     for row in rows:
-        ours = warmup_cosine(row["epoch"], row["epochs"], row["warmup_epochs"], peaks.get(row["min_lr"], -1), row["min_lr"])
+        ours = warmup_cosine(
+            row["epoch"],
+            row["epochs"],
+            row["warmup_epochs"],
+            peaks.get(row["min_lr"], -1),
+            row["min_lr"],
+        )
         assert ours == pytest.approx(row["lr"], rel=1e-10, abs=1e-12)
 
 

@@ -1,7 +1,8 @@
-"""The real workflow on the toy preset, in a repository of its own: Snakemake, DVC, and the bridge between them.
+"""The real workflow on the toy preset, in a repository of its own: Snakemake, DVC, and the bridge
+between them.
 
-The tests of this file share one repository and run in order: each starts from what the one before left, everything made and
-recorded.
+The tests of this file share one repository and run in order: each starts from what the one before
+left, everything made and recorded.
 """
 
 from __future__ import annotations
@@ -70,14 +71,32 @@ class Repository:
 
     def artifacts(self) -> dict[str, bytes]:
         """The encoders, curves, pictures, features, metrics and the report."""
-        names = [p for f in ("runs", "features", "metrics", "report", "data/shards") for p in (self.path / f).rglob("*")]
-        return {str(p.relative_to(self.path)): p.read_bytes() for p in names if p.is_file() and p.name != ".gitignore"}
+        names = [
+            p
+            for f in ("runs", "features", "metrics", "report", "data/shards")
+            for p in (self.path / f).rglob("*")
+        ]
+        return {
+            str(p.relative_to(self.path)): p.read_bytes()
+            for p in names
+            if p.is_file() and p.name != ".gitignore"
+        }
 
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     path = tmp_path_factory.mktemp("workflow") / "repo"
-    ignored = shutil.ignore_patterns("__pycache__", "shards", "raw", "index.json", "audit.json", "made.json", "cache", "tmp", "config.local")
+    ignored = shutil.ignore_patterns(
+        "__pycache__",
+        "shards",
+        "raw",
+        "index.json",
+        "audit.json",
+        "made.json",
+        "cache",
+        "tmp",
+        "config.local",
+    )
     path.mkdir()
     for name in ("mimflow", "stages", "workflow", "data", "presets", ".dvc"):
         shutil.copytree(ROOT / name, path / name, ignore=ignored)
@@ -93,14 +112,28 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
 
 
 MISTAKES = [
-    ("mask_ratio: 0.75", "mask_ration: 0.75", "params.yaml: runs.mae.mask_ration: unknown key (nearest: mask_ratio;"),
-    ("batch: 32", "batch: -1", "params.yaml: runs.mae.batch: -1 is not allowed: it should be greater than or equal to 1"),
-    ("source: data/scenes-toy.yaml", "source: data/nothing", "params.yaml: data.source: no such file or folder: 'data/nothing'"),
-]  # fmt: skip
+    (
+        "mask_ratio: 0.75",
+        "mask_ration: 0.75",
+        "params.yaml: runs.mae.mask_ration: unknown key (nearest: mask_ratio;",
+    ),
+    (
+        "batch: 32",
+        "batch: -1",
+        "params.yaml: runs.mae.batch: -1 is not allowed: it should be greater than or equal to 1",
+    ),
+    (
+        "source: data/scenes-toy.yaml",
+        "source: data/nothing",
+        "params.yaml: data.source: no such file or folder: 'data/nothing'",
+    ),
+]
 
 
 @pytest.mark.parametrize(("old", "new", "line"), MISTAKES)
-def test_a_mistake_gives_the_same_line_everywhere_and_nothing_trains(repo: Repository, old: str, new: str, line: str) -> None:
+def test_a_mistake_gives_the_same_line_everywhere_and_nothing_trains(
+    repo: Repository, old: str, new: str, line: str
+) -> None:
     before = (repo.path / "params.yaml").read_text()
     (repo.path / "params.yaml").write_text(before.replace(old, new, 1))
     try:
@@ -114,7 +147,9 @@ def test_a_mistake_gives_the_same_line_everywhere_and_nothing_trains(repo: Repos
             assert any(row.startswith(line) for row in text.split("\n")), text
             assert "Traceback" not in text
             if code is None:
-                assert repo(*command, "--help", code=0)  # the program is there: it was the mistake that ended it
+                assert repo(
+                    *command, "--help", code=0
+                )  # the program is there: it was the mistake that ended it
         assert not (repo.path / "runs").exists()
     finally:
         (repo.path / "params.yaml").write_text(before)
@@ -133,9 +168,20 @@ def test_the_slurm_profile_plans(repo: Repository) -> None:
     assert "Nothing to be done" in repo("snakemake", "--profile", "slurm", "-n")
 
 
-def test_a_second_making_by_dvc_is_equal_to_the_byte_whatever_the_threads_and_workers(repo: Repository) -> None:
+def test_a_second_making_by_dvc_is_equal_to_the_byte_whatever_the_threads_and_workers(
+    repo: Repository,
+) -> None:
     before = repo.artifacts()
-    for name in ("runs", "features", "report", "metrics", "data/shards", "dvc.lock", ".dvc/cache", "state"):
+    for name in (
+        "runs",
+        "features",
+        "report",
+        "metrics",
+        "data/shards",
+        "dvc.lock",
+        ".dvc/cache",
+        "state",
+    ):
         path = repo.path / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     repo("dvc", "repro", OMP_NUM_THREADS="8", MIMFLOW_WORKERS="2")
@@ -151,7 +197,11 @@ def test_a_changed_run_reruns_itself_and_its_evaluations_only(repo: Repository) 
     own = {"pretrain@mae-half"}
     below = {"features@mae-half", "knn@mae-half", "linear@mae-half", "report"}
     assert repo.planned() == own | below
-    assert repo.stale() == {"code", "pretrain@mae-half", "report"}  # what is below follows by content
+    assert repo.stale() == {
+        "code",
+        "pretrain@mae-half",
+        "report",
+    }  # what is below follows by content
     lock = (repo.path / "dvc.lock").read_bytes()
     refused = repo("mimflow", "sync", code=2)
     assert "pretrain@mae-half" in refused and "features@mae" not in refused
@@ -169,7 +219,9 @@ def test_a_comment_reruns_nothing_and_a_changed_line_what_uses_it(repo: Reposito
     assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code"}
     repo.edit(mask, "+ 1e-6)", "+ 1e-7)")
     runs = ("mae", "mae-half")
-    assert repo.planned() == {f"{s}@{r}" for r in runs for s in ("pretrain", "features", "knn", "linear")} | {"report"}
+    assert repo.planned() == {
+        f"{s}@{r}" for r in runs for s in ("pretrain", "features", "knn", "linear")
+    } | {"report"}
     repo.edit(mask, "+ 1e-7)", "+ 1e-6)")
     repo.edit(mask, "    # the smallest stay\n", "")
     repo("dvc", "repro")
@@ -183,7 +235,9 @@ def test_a_new_run_reruns_nothing_old(repo: Repository) -> None:
     assert repo.planned() == new
     text = repo("dvc", "repro")
     assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code", *new}
-    assert "metrics/knn/again.json" in repo("dvc", "metrics", "diff") + repo("dvc", "metrics", "show")
+    assert "metrics/knn/again.json" in repo("dvc", "metrics", "diff") + repo(
+        "dvc", "metrics", "show"
+    )
     repo("mimflow", "sync")
     assert repo.planned() == set() and repo.stale() == set()
 
@@ -201,7 +255,9 @@ def test_a_kill_in_the_middle_of_pretraining_changes_no_bit(repo: Repository) ->
     environment = {**os.environ, "MIMFLOW_CHECKPOINT_SECONDS": "0", "OMP_WAIT_POLICY": "PASSIVE"}
     for number in (signal.SIGKILL, signal.SIGTERM):
         log = (repo.path / "logs/pretrain/mae.jsonl").read_text().count('"checkpoint"')
-        trainer = subprocess.Popen([sys.executable, "-m", "stages.pretrain", "mae"], cwd=repo.path, env=environment)
+        trainer = subprocess.Popen(
+            [sys.executable, "-m", "stages.pretrain", "mae"], cwd=repo.path, env=environment
+        )
         while (repo.path / "logs/pretrain/mae.jsonl").read_text().count('"checkpoint"') < log + 20:
             assert trainer.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def publish(parts: Path, folder: Path) -> None:
-    """Makes `folder` hold exactly the shards of `parts`, on the same file system, and removes `parts`."""
+    """Makes `folder` hold exactly the shards of `parts`, on the same file system, and removes
+    `parts`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shards = sorted(parts.glob("*.arrow"))
     names = {shard.name for shard in shards}
