@@ -1,4 +1,4 @@
-"""The verbs of masking: take tokens, put tokens, turn indices into a mask, average where it counts."""
+"""The verbs of masking: take tokens, put tokens, mask of indices, mean where it counts."""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+# Tiny tensors: one thread is fastest, and a busy machine does not slow it down.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
 import mimflow  # noqa: F401  (before timm: see mimflow/torchvision_ops.py)
 
 ROOT = Path(__file__).parents[1]

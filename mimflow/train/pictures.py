@@ -1,4 +1,4 @@
-"""A contact sheet of what a method sees and makes: one image a row, one kind of picture a column."""
+"""A contact sheet of what a method sees and makes: an image a row, a kind of picture a column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluations: equal to a reference, perfect where they must be, chance where nothing is to be had."""
+"""Evaluations: equal to a reference, perfect where they must be, chance where they can not."""
 
 from __future__ import annotations
 
