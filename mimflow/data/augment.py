@@ -107,8 +107,9 @@ def finish(
 
     `mean` and `std` are of values in [0, 1]; the view `x` is flipped where `x.flip` is true.
     """
-    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
-    lift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+    like = {"dtype": torch.float32, "device": device}
+    scale = torch.tensor([1 / (255 * s) for s in std], **like)
+    lift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], **like)
 
     def render(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         out = {name: x.to(device, non_blocking=True) for name, x in batch.items()}

@@ -33,7 +33,7 @@ class Record:
     def __init__(self, stage: str, name: str, total: int, first: int):
         self.stage, self.name, self.total, self.first, self.done = stage, name, total, first, first
         self.started = self.said = self.saved = time.monotonic()
-        self.wait, self.loss = 0.0, float("nan")
+        self.wait, self.loss, self.mark = 0.0, float("nan"), first
         self.every = float(
             os.environ.get("MIMFLOW_CHECKPOINT_SECONDS", 60)
         )  # a fact of the machine
@@ -87,7 +87,8 @@ class Record:
         if self.live:
             self.live.update(self.task, completed=done, text=self._text())
         elif loss is not None and time.monotonic() - self.said > EVERY and not os.environ.get("CI"):
-            left = (self.total - done) / self.rate
+            rate = (done - self.mark) / (time.monotonic() - self.said)  # since the last line
+            left = (self.total - done) / rate
             count = f"{done:,} of {self.total:,} images"
             self._say(f"{self.name}: {count}  {self._text()}  {left:,.0f} s left")
 
@@ -140,5 +141,5 @@ class Record:
         return live
 
     def _say(self, text: str) -> None:
-        self.said = time.monotonic()
+        self.said, self.mark = time.monotonic(), self.done
         print(text, file=sys.stderr, flush=True)
