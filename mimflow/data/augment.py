@@ -107,9 +107,13 @@ def finish(
 
     `mean` and `std` are of values in [0, 1]; the view `x` is flipped where `x.flip` is true.
     """
-    like = {"dtype": torch.float32, "device": device}
-    scale = torch.tensor([1 / (255 * s) for s in std], **like)
-    lift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], **like)
+    scale, lift = (
+        torch.tensor(values, dtype=torch.float32, device=device)
+        for values in (
+            [1 / (255 * s) for s in std],
+            [-m / s for m, s in zip(mean, std, strict=True)],
+        )
+    )
 
     def render(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         out = {name: x.to(device, non_blocking=True) for name, x in batch.items()}

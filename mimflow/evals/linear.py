@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from mimflow.draw import Draw
+from mimflow.evals.labelled import choose
 from mimflow.evals.standardise import standardise
 from mimflow.params.sections import Linear
 
@@ -17,8 +17,7 @@ def linear_accuracy(
     fixed choice.
     """
     train, held = standardise(features["train"], features["held"])
-    order = Draw(np.arange(len(train)), "linear").uniform("order", 1)[:, 0].argsort(kind="stable")
-    chosen = np.sort(order[: how.labels])
+    chosen = choose(len(train), how.labels)
     probe = LogisticRegression(C=how.c, max_iter=how.max_iter)
     probe.fit(train[chosen], labels["train"][chosen])
     return 100 * float((probe.predict(held) == labels["held"]).mean())

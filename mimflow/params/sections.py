@@ -58,10 +58,12 @@ class Features(Section):
 
 
 class Knn(Section):
-    """Weighted k-nearest neighbours on cosine similarity (Wu et al., arXiv 1805.01978, section
-    3.4).
+    """Weighted k-nearest neighbours among `labels` training images, on cosine similarity.
+
+    Wu et al., arXiv 1805.01978, section 3.4.
     """
 
+    labels: Count
     k: Count
     temperature: Positive
     standardise: bool

@@ -95,7 +95,7 @@ MISTAKES = {
     "name with a dot": (rename("runs.mae", "mae.2"), "runs.mae.2: 'mae.2' is no name"),
     "budget under a batch": (
         put("runs.mae.samples", 5),
-        "runs.mae: samples 5 is less than one batch of 128",
+        "runs.mae: samples 5 is less than one batch of 64",
     ),
     "unknown choice": (
         put("runs.mae.precision", "fp8"),
