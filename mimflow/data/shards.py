@@ -46,7 +46,11 @@ class Shards:
     def __init__(self, index: Path, folder: Path, split: str):
         facts = json.loads(index.read_bytes())
         if split not in facts["splits"]:
-            raise ValueError(f"split: {split!r}; allowed: {', '.join(facts['splits'])}")
+            allowed = ", ".join(facts["splits"])
+            raise ValueError(
+                f"{index}: no image is in the split {split!r} (there are: {allowed});"
+                " data.test_fraction holds images out"
+            )
         self.encoding: str = facts["encoding"]
         self.label_names: list[str] = facts["label_names"]
         self.held_out: str = facts["held_out"]
