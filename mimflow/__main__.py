@@ -92,7 +92,8 @@ def _table(arguments: argparse.Namespace) -> None:
     for row in rows:
         table.add_row(*row)
     console = Console()
-    console.print(table, width=None if console.is_terminal else 120)
+    console.width = console.width if console.is_terminal else 120  # a log has no width
+    console.print(table)
 
 
 def _workspace(arguments: argparse.Namespace) -> None:

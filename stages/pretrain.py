@@ -31,7 +31,7 @@ def body(stage: Stage) -> Callable[[], None]:
     shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
     torch.manual_seed(params.seed)  # the initial weights; nothing else draws from it
     method = module.build(params).to(device())
-    fuse_attention(method, device())
+    fuse_attention(method, device(), backward=True)
     batches = Batches(shards, module.views(params), params.batch, params.seed, MAX_PIXELS)
     render = finish(shards.mean, shards.std, device())
     keep = Checkpoints(Path("state") / f"pretrain-{stage.key}-{stage.made_hash[:16]}")

@@ -45,7 +45,7 @@ def toy_method(run: MAEParams) -> nn.Module:
     """MAE with the weights of the run's seed."""
     torch.manual_seed(run.seed)
     method = mae.build(run)
-    fuse_attention(method, torch.device("cpu"))
+    fuse_attention(method, torch.device("cpu"), backward=True)
     return method
 
 

@@ -38,16 +38,17 @@ def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
     return vit
 
 
-def fuse_attention(module: nn.Module, device: torch.device) -> None:
-    """One attention for each device: torch's fused call on an accelerator, written out on a CPU.
+def fuse_attention(module: nn.Module, device: torch.device, backward: bool) -> None:
+    """One attention for each use: torch's fused call, or written out for training on a CPU.
 
-    Under bf16 the fused call makes the step of a small ViT about 2.5 times slower on a CPU
-    (docs/performance.md); both agree to rounding.
+    There the backward pass of the fused call makes the bf16 step of a small ViT about 2.5 times
+    slower; without a backward pass it is twice as fast (docs/performance.md). Both agree to
+    rounding.
     """
     for part in module.modules():
         if isinstance(part, Attention):
             # final for TorchScript only
-            part.fused_attn = device.type != "cpu"  # type: ignore[misc]
+            part.fused_attn = not backward or device.type != "cpu"  # type: ignore[misc]
 
 
 def patch_size(vit: VisionTransformer) -> int:

@@ -47,7 +47,7 @@ def extract(
 ) -> dict[str, np.ndarray]:
     """`cls` and `mean` float32 (n, D), after the final norm."""
     device = next(vit.parameters()).device
-    fuse_attention(vit, device)
+    fuse_attention(vit, device, backward=False)
     render, size = finish(mean, std, device), vit.patch_embed.img_size[0]
     parts: dict[str, list[Tensor]] = {"cls": [], "mean": []}
     for images in images_of(shards, size, how.batch):

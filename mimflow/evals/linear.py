@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from mimflow.evals.labelled import choose
@@ -19,5 +22,7 @@ def linear_accuracy(
     train, held = standardise(features["train"], features["held"])
     chosen = choose(len(train), how.labels)
     probe = LogisticRegression(C=how.c, max_iter=how.max_iter)
-    probe.fit(train[chosen], labels["train"][chosen])
+    with warnings.catch_warnings():  # max_iter is a budget, the same for every encoder
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(train[chosen], labels["train"][chosen])
     return 100 * float((probe.predict(held) == labels["held"]).mean())

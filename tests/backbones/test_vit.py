@@ -33,11 +33,12 @@ def test_all_patches_encoded_are_timms_own_features() -> None:
 def test_written_out_attention_equals_the_fused_call() -> None:
     vit = build_vit("vit_tiny_patch16_224", TINY).eval()
     patches = patchify(images(), 4)
-    fuse_attention(vit, torch.device("cpu"))
+    fuse_attention(vit, torch.device("cpu"), backward=True)
     assert not any(block.attn.fused_attn for block in vit.blocks)
     written = encode(vit, patches)
-    fuse_attention(vit, torch.device("cuda"))
-    assert all(block.attn.fused_attn for block in vit.blocks)
+    for device, backward in (("cuda", True), ("cpu", False)):
+        fuse_attention(vit, torch.device(device), backward)
+        assert all(block.attn.fused_attn for block in vit.blocks)
     torch.testing.assert_close(encode(vit, patches), written, rtol=0, atol=1e-5)
 
 

@@ -237,7 +237,7 @@ def test_too_many_broken_files_stop_the_merge(source: Source, tmp_path: Path) ->
 
 
 def test_an_unknown_split_and_part_are_named(source: Source, made: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no image is in the split 'val' .there are: test, train"):
+    with pytest.raises(ValueError, match=r"no image is in the split 'val' .there are: test, train"):
         Shards(made / "index.json", made, "val")
     with pytest.raises(ValueError, match="part: 3; allowed: 0 to 2"):
         write_part(source, tmp_path, 3, 3, NUM_SHARDS, 0.2, LIMIT)
