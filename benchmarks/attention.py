@@ -1,4 +1,4 @@
-"""Attention written out against torch's fused call, in training and in inference of the default run.
+"""Attention written out against torch's fused call, in training and inference of the default run.
 
 Prints images a second, the median of five rounds, and the ratio. From the root:
 python -m benchmarks.attention
@@ -60,13 +60,16 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             encode(method.encoder, patchify(images, patch_size(method.encoder)))
 
-    print("| bf16, two threads | written out | fused | fused / written out |\n| --- | --- | --- | --- |")
+    print("| bf16, two threads | written out | fused | fused / written out |")
+    print("| --- | --- | --- | --- |")
     for name, step in (("training step of MAE", train), ("encoder, all tokens", infer)):
         found = []
         for device in ("cpu", "cuda"):  # what `fuse_attention` picks for a device, here on the CPU
             fuse_attention(method, torch.device(device), backward=True)
             found.append(rate(step, run.batch))
-        print(f"| {name} | {found[0]:,.0f} images/s | {found[1]:,.0f} | {found[1] / found[0]:.2f} |")
+        print(
+            f"| {name} | {found[0]:,.0f} images/s | {found[1]:,.0f} | {found[1] / found[0]:.2f} |"
+        )
 
 
 if __name__ == "__main__":

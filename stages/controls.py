@@ -24,7 +24,7 @@ def body(stage: Stage) -> None:
         ]
     else:
         draws = [partial(pixel_features, control=control, how=how)]
-    write_features(Path(f"features/{stage.key}.safetensors"), draws)
+    write_features(Path(f"features/{stage.key}.safetensors"), draws, how)
 
 
 def main(argv: list[str] | None = None) -> int:

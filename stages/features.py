@@ -17,7 +17,7 @@ def body(stage: Stage) -> None:
     vit, card = load_encoder(Path(f"runs/{stage.key}/encoder.safetensors"))
     vit.to(device())
     out = Path(f"features/{stage.key}.safetensors")
-    write_features(out, [lambda shards: extract(vit, shards, card["mean"], card["std"], how)])
+    write_features(out, [lambda images: extract(vit, images, card["mean"], card["std"], how)], how)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,23 +6,22 @@ import numpy as np
 import torch
 
 from mimflow.backbones.vit import build_vit
-from mimflow.data.shards import Shards
 from mimflow.draw import fold
 from mimflow.encoder import device
-from mimflow.evals.features import extract, images_of
+from mimflow.evals.features import Images, extract
 from mimflow.params.sections import Features, PixelControl, RandomControl
 
 
 def random_features(
-    shards: Shards, control: RandomControl, number: int, how: Features
+    images: Images, control: RandomControl, number: int, how: Features
 ) -> dict[str, np.ndarray]:
     """`cls` and `mean` (n, D) of draw `number` of the encoder's initial weights."""
     torch.manual_seed(fold("random", control.seed, number) & 0x7FFFFFFF)
     vit = build_vit(control.encoder.name, control.encoder.timm()).eval().to(device())
-    return extract(vit, shards, shards.mean, shards.std, how)
+    return extract(vit, images, images.shards.mean, images.shards.std, how)
 
 
-def pixel_features(shards: Shards, control: PixelControl, how: Features) -> dict[str, np.ndarray]:
+def pixel_features(images: Images, control: PixelControl, how: Features) -> dict[str, np.ndarray]:
     """`pixels` float32 (n, S * S * C) in [0, 1]."""
-    rows = [x.reshape(len(x), -1) for x in images_of(shards, control.img_size, how.batch)]
+    rows = [x.reshape(len(x), -1) for x in images.batches(control.img_size, how.batch)]
     return {"pixels": np.concatenate(rows).astype(np.float32) / 255}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from mimflow.backbones.vit import encode, fuse_attention, patch_size
 from mimflow.data.augment import finish, fit
 from mimflow.data.shards import Shards
+from mimflow.draw import Draw
 from mimflow.files import replacing
 from mimflow.params.sections import Features
 from mimflow.targets.pixels import patchify
@@ -28,30 +30,46 @@ from mimflow.targets.pixels import patchify
 INDEX, FOLDER, MAX_PIXELS = Path("data/index.json"), Path("data/shards"), 1 << 28
 
 
-def open_splits() -> dict[str, Shards]:
-    """The training images and the held-out ones."""
+class Images(NamedTuple):
+    """The images of a split that have their features taken."""
+
+    shards: Shards
+    chosen: np.ndarray  # int64 (n,), ascending
+
+    def batches(self, size: int, count: int) -> Iterator[np.ndarray]:
+        """uint8 (count, S, S, C) at a time: the short side scaled to S, the middle."""
+        for start in range(0, len(self.chosen), count):
+            numbers = self.chosen[start : start + count].tolist()
+            yield fit([self.shards.pixels(i, MAX_PIXELS) for i in numbers], size)
+
+
+def open_splits(train_images: int) -> dict[str, Images]:
+    """The chosen training images and the held-out ones."""
     train = Shards(INDEX, FOLDER, "train")
-    return {"train": train, "held": Shards(INDEX, FOLDER, train.held_out)}
+    held = Shards(INDEX, FOLDER, train.held_out)
+    return {
+        "train": Images(train, choose(len(train), train_images)),
+        "held": Images(held, np.arange(len(held))),
+    }
 
 
-def images_of(shards: Shards, size: int, count: int) -> Iterator[np.ndarray]:
-    """uint8 (count, S, S, C) at a time: the whole image, short side S, the middle."""
-    for start in range(0, len(shards), count):
-        stop = min(start + count, len(shards))
-        yield fit([shards.pixels(i, MAX_PIXELS) for i in range(start, stop)], size)
+def choose(count: int, chosen: int) -> np.ndarray:
+    """Ascending int64 (min(count, chosen),), a fixed choice; a larger one holds the smaller."""
+    order = Draw(np.arange(count), "features").uniform("order", 1)[:, 0].argsort(kind="stable")
+    return np.sort(order[:chosen])
 
 
 @torch.inference_mode()
 def extract(
-    vit: VisionTransformer, shards: Shards, mean: list[float], std: list[float], how: Features
+    vit: VisionTransformer, images: Images, mean: list[float], std: list[float], how: Features
 ) -> dict[str, np.ndarray]:
     """`cls` and `mean` float32 (n, D), after the final norm."""
     device = next(vit.parameters()).device
     fuse_attention(vit, device, backward=False)
     render, size = finish(mean, std, device), vit.patch_embed.img_size[0]
     parts: dict[str, list[Tensor]] = {"cls": [], "mean": []}
-    for images in images_of(shards, size, how.batch):
-        x = render({"image": torch.from_numpy(images)})["image"]  # (B, C, S, S)
+    for batch in images.batches(size, how.batch):
+        x = render({"image": torch.from_numpy(batch)})["image"]  # (B, C, S, S)
         with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
             latent = encode(vit, patchify(x, patch_size(vit))).float()  # (B, 1 + N, D)
         parts["cls"].append(latent[:, 0].cpu())
@@ -59,13 +77,15 @@ def extract(
     return {pool: torch.cat(x).numpy() for pool, x in parts.items()}
 
 
-def write_features(path: Path, draws: Sequence[Callable[[Shards], dict[str, np.ndarray]]]) -> None:
+def write_features(
+    path: Path, draws: Sequence[Callable[[Images], dict[str, np.ndarray]]], how: Features
+) -> None:
     """Writes what each of `draws` makes of each split."""
-    splits = open_splits()
-    arrays = {f"{split}/label": shards.labels() for split, shards in splits.items()}
+    splits = open_splits(how.train_images)
+    arrays = {f"{split}/label": x.shards.labels()[x.chosen] for split, x in splits.items()}
     for number, draw in enumerate(draws):
-        for split, shards in splits.items():
-            arrays |= {f"{number}/{split}/{pool}": x for pool, x in draw(shards).items()}
+        for split, images in splits.items():
+            arrays |= {f"{number}/{split}/{pool}": x for pool, x in draw(images).items()}
     with replacing(path) as file:
         save_file(arrays, file)
 

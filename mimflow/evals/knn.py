@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mimflow.evals.labelled import choose
 from mimflow.evals.standardise import standardise
 from mimflow.params.sections import Knn
 
@@ -16,13 +15,12 @@ def knn_accuracy(features: dict[str, np.ndarray], labels: dict[str, np.ndarray],
     """Percent of held-out images whose label has the largest sum of exp(similarity / temperature)
     over the k nearest.
     """
-    chosen = choose(len(features["train"]), how.labels)
     train, held = features["train"], features["held"]
     if how.standardise:
         train, held = standardise(train, held)
-    bank = torch.nn.functional.normalize(torch.from_numpy(train[chosen]), dim=1)  # (n, D)
+    bank = torch.nn.functional.normalize(torch.from_numpy(train), dim=1)  # (n, D)
     query = torch.nn.functional.normalize(torch.from_numpy(held), dim=1)
-    known = torch.from_numpy(labels["train"][chosen].astype(np.int64))
+    known = torch.from_numpy(labels["train"].astype(np.int64))
     classes = int(known.max()) + 1
     right = 0
     for rows, truth in zip(

@@ -50,20 +50,17 @@ class PixelControl(Section):
 
 
 class Features(Section):
-    """How features are taken from an encoder."""
+    """How features are taken: of `train_images` training images and of all held-out ones."""
 
+    train_images: Count
     threads: Threads
     precision: Precision
     batch: Count
 
 
 class Knn(Section):
-    """Weighted k-nearest neighbours among `labels` training images, on cosine similarity.
+    """Weighted k-nearest neighbours on cosine similarity (Wu et al., arXiv 1805.01978, 3.4)."""
 
-    Wu et al., arXiv 1805.01978, section 3.4.
-    """
-
-    labels: Count
     k: Count
     temperature: Positive
     standardise: bool
@@ -71,9 +68,8 @@ class Knn(Section):
 
 
 class Linear(Section):
-    """Logistic regression on frozen, standardised features of `labels` training images."""
+    """Logistic regression on frozen, standardised features."""
 
-    labels: Count
     c: Positive
     max_iter: Count
     threads: Threads

@@ -10,16 +10,16 @@ import pytest
 from safetensors.numpy import save_file
 from sklearn.neighbors import KNeighborsClassifier
 
+from mimflow.evals.features import choose
 from mimflow.evals.knn import knn_accuracy
-from mimflow.evals.labelled import choose
 from mimflow.evals.linear import linear_accuracy
 from mimflow.evals.metrics import write_metrics
 from mimflow.evals.standardise import standardise
 from mimflow.params.sections import Knn, Linear
 
 RNG = np.random.default_rng(0)
-KNN = Knn(labels=2000, k=7, temperature=0.07, standardise=False, threads=1)
-LINEAR = Linear(labels=300, c=1.0, max_iter=200, threads=1)
+KNN = Knn(k=7, temperature=0.07, standardise=False, threads=1)
+LINEAR = Linear(c=1.0, max_iter=200, threads=1)
 
 
 def blobs(
@@ -130,13 +130,7 @@ def test_images_without_labels_are_left_out_and_none_at_all_is_said(tmp_path: Pa
     assert json.loads((tmp_path / "n.json").read_text()) == {"labels": 0} and seen == [3]
 
 
-def test_the_labelled_images_are_a_fixed_choice_and_the_larger_holds_the_smaller() -> None:
+def test_the_training_images_are_a_fixed_choice_and_the_larger_holds_the_smaller() -> None:
     few, many = choose(1000, 50), choose(1000, 500)
-    assert len(few) == 50 and set(few) < set(many)
+    assert len(few) == 50 and set(few) < set(many) and (np.diff(few) > 0).all()
     assert np.array_equal(choose(1000, 5000), np.arange(1000))
-    features, labels = blobs(1.0)
-    less = KNN.model_copy(update={"labels": 60})
-    chosen = choose(400, 60)
-    alone = {"train": features["train"][chosen], "held": features["held"]}
-    known = {"train": labels["train"][chosen], "held": labels["held"]}
-    assert knn_accuracy(features, labels, less) == knn_accuracy(alone, known, KNN)
