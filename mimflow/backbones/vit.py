@@ -41,9 +41,8 @@ def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
 def fuse_attention(module: nn.Module, device: torch.device, backward: bool) -> None:
     """One attention for each use: torch's fused call, or written out for training on a CPU.
 
-    There the backward pass of the fused call makes the bf16 step of a small ViT about 2.5 times
-    slower; without a backward pass it is twice as fast (docs/performance.md). Both agree to
-    rounding.
+    There the backward pass of the fused call makes the bf16 step of a small ViT 2.8 times slower;
+    without one the fused call is never behind (docs/performance.md). Both agree to rounding.
     """
     for part in module.modules():
         if isinstance(part, Attention):
