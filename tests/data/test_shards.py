@@ -25,7 +25,6 @@ from mimflow.data.shards import Shards
 from mimflow.data.sources import Source, open_source
 
 LIMIT, NUM_SHARDS = 10_000, 5
-REAL = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def picture(seed: int, kind: str = "PNG", grey: bool = False) -> bytes:
@@ -285,10 +284,10 @@ def test_scenes_keep_their_pixels_and_annotations(tmp_path: Path) -> None:
             assert len(shards.image(i)) == 32 * 32 * 3
 
 
-def test_real_files_of_every_odd_kind_are_sharded_or_named(tmp_path: Path) -> None:
-    if not (REAL / "bad_images.zip").exists():
-        pytest.skip(f"no bad_images.zip in {REAL}")
-    source = open_source(str(REAL / "bad_images.zip"))
+def test_real_files_of_every_odd_kind_are_sharded_or_named(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    source = open_source(str(shared_data / "bad_images.zip"))
     for part in (1, 0):
         write_part(source, tmp_path, part, 2, 4, 0.2, 50_000_000)
     merge(source, tmp_path, tmp_path / "index.json", tmp_path / "audit.json", 4, 0.3)
