@@ -211,7 +211,7 @@ def test_a_damaged_archive_is_a_value_error_or_reads(
                     record.data()
         except ValueError:  # anything else fails the test
             refused += 1
-    assert 0 < refused < 80
+    assert refused  # a tar.gz is refused whole each time
 
 
 def test_a_flipped_bit_in_a_zip_member_and_a_cut_tar_are_noticed(tmp_path: Path) -> None:
