@@ -1,9 +1,7 @@
 """Features of an encoder for every image of a data set: the class token and the mean of the patch
 tokens.
 
-A feature file holds `<draw>/<split>/<pool>` float32 (n, D) and `<split>/label` int32 (n,), -1 where
-there is none. An encoder has one draw; the control with random weights several. Splits: train, and
-held for the held-out one.
+`mimflow/evals/stored.py` says what a feature file holds.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -88,18 +85,3 @@ def write_features(
             arrays |= {f"{number}/{split}/{pool}": x for pool, x in draw(images).items()}
     with replacing(path) as file:
         save_file(arrays, file)
-
-
-def read_features(
-    path: Path,
-) -> tuple[list[dict[str, dict[str, np.ndarray]]], dict[str, np.ndarray]]:
-    """One dictionary pool -> split -> (n, D) for each draw, and split -> labels (n,)."""
-    with safe_open(path, "np") as file:
-        arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    labels = {split: arrays.pop(f"{split}/label") for split in ("train", "held")}
-    draws: list[dict[str, dict[str, np.ndarray]]] = []
-    for name, x in arrays.items():
-        number, split, pool = name.split("/")
-        draws += [{} for _ in range(int(number) + 1 - len(draws))]
-        draws[int(number)].setdefault(pool, {})[split] = x
-    return draws, labels

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mimflow.evals.features import read_features
+from mimflow.evals.stored import read_features
 from mimflow.files import canonical, write
 
 Score = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], float]

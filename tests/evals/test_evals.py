@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,13 @@ def test_the_training_images_are_a_fixed_choice_and_the_larger_holds_the_smaller
     few, many = choose(1000, 50), choose(1000, 500)
     assert len(few) == 50 and set(few) < set(many) and (np.diff(few) > 0).all()
     assert np.array_equal(choose(1000, 5000), np.arange(1000))
+
+
+@pytest.mark.parametrize("parts", [["knn", "metrics"], ["linear", "metrics"]])
+def test_an_evaluation_of_stored_features_starts_without_the_model_library(
+    parts: list[str],
+) -> None:
+    modules = ", ".join(f"mimflow.evals.{p}" for p in parts)
+    code = f"import sys, {modules}; print('timm' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
