@@ -62,6 +62,15 @@ class Stage:
         [found] = [o for o in self.outs if o.endswith("made.json")]
         return Path(found)
 
+    @property
+    def threads(self) -> int:
+        """The parameter of this name, of a section or of its part `compute`; else 1."""
+        sections = [v for v in self.values.values() if isinstance(v, dict)]
+        found = [
+            s.get("compute", s)["threads"] for s in sections if "threads" in s.get("compute", s)
+        ]
+        return int(max(found, default=1))
+
     def params(self, key: str) -> Any:
         """The value at `key`, which dvc.yaml must declare for this stage."""
         if key not in self.values:
@@ -182,6 +191,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def made_json(made: dict[str, Any]) -> bytes:
+    """What a stage's made.json holds."""
+    return canonical({**made, "versions": versions()})
+
+
 def run(
     kind: str, body: Callable[[Stage], Callable[[], None] | None], argv: list[str] | None = None
 ) -> int:
@@ -196,9 +210,9 @@ def run(
         stage = _find(kind, arguments, stages)
         _refuse_changed(stage)
         made = stage.made_by(owners(stages), Hashes())
-        set_threads(_threads(stage))
+        set_threads(stage.threads)
         drop_state = body(replace(stage, made_hash=made["hash"]))
-        write(stage.made_file, canonical({**made, "versions": versions()}))
+        write(stage.made_file, made_json(made))
         if drop_state is not None:
             drop_state()
         return 0
@@ -244,8 +258,3 @@ def _refuse_changed(stage: Stage) -> None:
             f"{stage.name}: params.yaml or the code changed since this job was planned;"
             " run the workflow again"
         )
-
-
-def _threads(stage: Stage) -> int:
-    found = [v["threads"] for v in stage.values.values() if isinstance(v, dict) and "threads" in v]
-    return int(found[0]) if found else 1

@@ -15,6 +15,7 @@ def test_the_newest_state_comes_back(tmp_path: Path) -> None:
     assert keep.latest() is None
     for step in (1, 2, 10):
         keep.save(step, {"step": step, "x": torch.full((3,), float(step))})
+    keep.settle()
     state = Checkpoints(tmp_path / "run").latest()
     assert (
         state is not None
@@ -33,11 +34,12 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(
     keep = Checkpoints(tmp_path)
     for step in (1, 2):
         keep.save(step, {"step": step})
+    keep.settle()
     newest = tmp_path / "000000000002.pt"
     newest.write_bytes(newest.read_bytes()[:100])
     state = keep.latest()
     assert state is not None and state["step"] == 1
-    assert "000000000002.pt: not readable" in capsys.readouterr().out
+    assert "000000000002.pt: not readable" in capsys.readouterr().err
 
 
 def test_a_process_that_was_taken_over_stops_and_writes_nothing(tmp_path: Path) -> None:
@@ -45,8 +47,11 @@ def test_a_process_that_was_taken_over_stops_and_writes_nothing(tmp_path: Path) 
     second = Checkpoints(tmp_path)
     with pytest.raises(ValueError, match="another process"):
         first.save(1, {"step": 1})
+        first.settle()
     assert not list(tmp_path.glob("*.pt"))
     second.save(1, {"step": 1})
+    second.settle()
+    assert len(list(tmp_path.glob("*.pt"))) == 1
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -63,5 +68,6 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 def test_drop_removes_everything(tmp_path: Path) -> None:
     keep = Checkpoints(tmp_path / "run")
     keep.save(1, {"step": 1})
+    keep.settle()
     keep.drop()
     assert not (tmp_path / "run").exists()
