@@ -25,6 +25,7 @@ from typing import Any
 from mimflow.files import canonical, write
 from mimflow.hashes import Hashes
 from mimflow.params.read import read_yaml
+from mimflow.ranks import discover
 from mimflow.threads import set_threads
 from mimflow.train.outcome import Diverged, Interrupted
 
@@ -205,6 +206,19 @@ def run(
     needed. 0 done, 2 wrong input or parameters, 3 training diverged, 75 interrupted and resumable.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    code, message = _outcome(kind, body, arguments)
+    first = discover().rank == 0
+    if message and first:
+        print(message, file=sys.stderr)
+    elif message:
+        print(f"rank {discover().rank}: {message}", file=sys.stderr)
+    _tell(code, first)
+    return code
+
+
+def _outcome(
+    kind: str, body: Callable[[Stage], Callable[[], None] | None], arguments: list[str]
+) -> tuple[int, str]:
     try:
         stages = load(_checked())
         stage = _find(kind, arguments, stages)
@@ -212,21 +226,26 @@ def run(
         made = stage.made_by(owners(stages), Hashes())
         set_threads(stage.threads)
         drop_state = body(replace(stage, made_hash=made["hash"]))
-        write(stage.made_file, made_json(made))
+        if discover().rank == 0:
+            write(stage.made_file, made_json(made))
         if drop_state is not None:
             drop_state()
-        return 0
+        return 0, ""
     except (ValueError, OSError) as error:
         if os.environ.get("MIMFLOW_TRACEBACK"):
             traceback.print_exc()
-        print(f"{kind}: {error}" if isinstance(error, OSError) else error, file=sys.stderr)
-        return 2
+        return 2, f"{kind}: {error}" if isinstance(error, OSError) else str(error)
     except Diverged as error:
-        print(f"{kind}: {error}", file=sys.stderr)
-        return 3
+        return 3, f"{kind}: {error}"
     except Interrupted as error:
-        print(f"{kind}: {error}", file=sys.stderr)
-        return 75
+        return 75, f"{kind}: {error}"
+
+
+def _tell(code: int, first: bool) -> None:
+    """Leaves the exit code where a launcher of several processes, which has its own, finds it."""
+    path = os.environ.get("MIMFLOW_EXIT")
+    if path and code and (first or code != 75):
+        Path(path).write_text(str(code))
 
 
 def _checked() -> dict[str, Any]:

@@ -15,14 +15,15 @@ if TYPE_CHECKING:  # torch is slow to import: only when everything was found rig
     import torch
 
     from mimflow.params.training import Training
-    from mimflow.train.processes import Processes
+    from mimflow.ranks import Processes
 
 MAX_PIXELS = 1 << 28  # the audit has passed every image
 
 
 def body(stage: Stage) -> Callable[[], None]:
     """Trains `stage.key` from its newest state on; returns what drops the state."""
-    from mimflow.train.processes import discover, joined
+    from mimflow.ranks import discover
+    from mimflow.train.processes import joined
 
     where = f"runs.{stage.key}"
     values = stage.params(where)

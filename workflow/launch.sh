@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs a stage until it is done. Exit code 75 means: interrupted with its state saved. Inside a SLURM job the job is then
-# requeued under its own id, which the workflow does not count as a failure; elsewhere the command starts again.
-# A signal is passed on to the stage; after one, there is no new start.
+# Runs `python -m stages.NAME KEY` until it is done, on every GPU of this machine (or MIMFLOW_PROCESSES processes).
+# Exit code 75 means: interrupted with its state saved. Inside a SLURM job the job is then requeued under its own id, which
+# the workflow does not count as a failure; elsewhere the command starts again. A signal is passed on to the stage; after
+# one, there is no new start.
 set -u
 
 stopped=0
@@ -12,6 +13,23 @@ pass_on() {
 }
 trap pass_on TERM INT USR1
 
+visible_gpus() {
+  if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+    tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c .
+  else
+    nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU'
+  fi
+}
+processes=${MIMFLOW_PROCESSES:-$(visible_gpus)}
+
+# A launcher of several processes has an exit code of its own: the stage leaves its code in a file.
+if [ "$processes" -gt 1 ]; then
+  export MIMFLOW_EXIT
+  MIMFLOW_EXIT=$(mktemp)
+  trap 'rm -f "$MIMFLOW_EXIT"' EXIT
+  set -- "$1" -m torch.distributed.run --standalone --nproc-per-node "$processes" "${@:2}"
+fi
+
 while :; do
   "$@" &
   child=$!
@@ -21,6 +39,10 @@ while :; do
     wait "$child"
     code=$?
   done
+  if [ "$code" -ne 0 ] && [ -s "${MIMFLOW_EXIT:-}" ]; then
+    code=$(cat "$MIMFLOW_EXIT")
+    : >"$MIMFLOW_EXIT"
+  fi
   [ "$code" -eq 75 ] || exit "$code"
   if [ -n "${SLURM_JOB_ID:-}" ] && scontrol requeue "$SLURM_JOB_ID"; then
     sleep 60 # SLURM ends this job before the minute is over

@@ -29,4 +29,4 @@ class GlobalBatchNorm(nn.BatchNorm1d):
         share = 0.1 if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
         self.running_var.lerp_(unbiased, share)  # type: ignore[union-attr]
-        self.num_batches_tracked += 1  # type: ignore[operator]
+        self.num_batches_tracked += 1  # type: ignore[operator, assignment]

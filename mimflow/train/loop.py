@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mimflow.data.loader import Batches, load
 from mimflow.params.training import Training
+from mimflow.ranks import Processes
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.clock import Clock
 from mimflow.train.deadline import Deadline
@@ -25,7 +26,7 @@ from mimflow.train.memory import fitting
 from mimflow.train.optim import build_optimiser, parameter_groups
 from mimflow.train.outcome import Interrupted
 from mimflow.train.parallel import like, spread
-from mimflow.train.processes import Agreement, Processes
+from mimflow.train.processes import Agreement
 from mimflow.train.progress import Progress, Row
 from mimflow.train.record import Record
 from mimflow.train.scale import LossScale

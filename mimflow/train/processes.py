@@ -1,4 +1,4 @@
-"""The processes that train one run together: found from torchrun or SLURM, one by default.
+"""The processes that train one run together.
 
 What a loss needs from the whole batch comes from here: `total` sums a count, `gather` joins
 embeddings, in the order of the ranks, which is the order of places in the global batch. Both are
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
@@ -18,28 +17,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather, all_reduce
 
+from mimflow.ranks import Processes
+
 PATIENCE = timedelta(minutes=10)  # for a rank that does not come
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process is `rank` of `count`, the `local`-th on its machine."""
-
-    rank: int
-    count: int
-    local: int
-
-
-def discover() -> Processes:
-    """From torchrun's variables, else from SLURM's, where a step has several tasks; else one."""
-    for rank, count, local in (
-        ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
-    ):
-        if rank in os.environ and count in os.environ:
-            numbers = (int(os.environ.get(name, 0)) for name in (rank, count, local))
-            return Processes(*numbers)
-    return Processes(0, 1, 0)
 
 
 @contextmanager

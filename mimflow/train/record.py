@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mimflow.files import canonical, write
+from mimflow.ranks import Processes
 from mimflow.train.flops import Cost, peak_of
 from mimflow.train.loggers import open_loggers
-from mimflow.train.processes import Processes
 
 T = TypeVar("T")
 EVERY = 10.0  # seconds between plain lines

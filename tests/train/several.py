@@ -26,13 +26,14 @@ from mimflow.draw import Draw
 from mimflow.methods import mae
 from mimflow.params.mae import MAEParams
 from mimflow.params.read import read_yaml
+from mimflow.ranks import discover
 from mimflow.targets.pixels import patchify
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.clock import Clock
 from mimflow.train.loop import train
 from mimflow.train.outcome import Interrupted
 from mimflow.train.parallel import mapped, whole
-from mimflow.train.processes import discover, gather, joined
+from mimflow.train.processes import gather, joined
 from mimflow.train.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,8 @@ class Coupled(nn.Module):
         patches = patchify(batch["image"], 4)
         one, two = (self.embedded(patches, draw, view) for view in ("one", "two"))
         logits = one @ gather(two).T / 0.2  # (B, R B)
-        return {"loss": nn.functional.cross_entropy(logits, batch["place"])}
+        partner = (gather(batch["place"])[None] == batch["place"][:, None]).int().argmax(1)  # (B,)
+        return {"loss": nn.functional.cross_entropy(logits, partner)}
 
 
 METHODS = {"mae": mae.build, "uneven": Uneven, "coupled": Coupled}

@@ -17,11 +17,11 @@ from toy import make_shards, toy_batches, toy_method, toy_run
 from mimflow.data.augment import finish
 from mimflow.data.shards import Shards
 from mimflow.params.mae import MAEParams
+from mimflow.ranks import Processes
 from mimflow.train import progress
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.loop import train
 from mimflow.train.outcome import Diverged, Interrupted
-from mimflow.train.processes import Processes
 from mimflow.train.progress import Row, write_curve
 from mimflow.train.record import Record
 
