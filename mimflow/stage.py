@@ -26,6 +26,7 @@ from mimflow.files import canonical, write
 from mimflow.hashes import Hashes
 from mimflow.params.read import read_yaml
 from mimflow.ranks import discover
+from mimflow.several import leave
 from mimflow.threads import set_threads
 from mimflow.train.outcome import Diverged, Interrupted
 
@@ -207,12 +208,7 @@ def run(
     """
     arguments = sys.argv[1:] if argv is None else argv
     code, message = _outcome(kind, body, arguments)
-    first = discover().rank == 0
-    if message and first:
-        print(message, file=sys.stderr)
-    elif message:
-        print(f"rank {discover().rank}: {message}", file=sys.stderr)
-    _tell(code, first)
+    leave(code, message, discover().rank)
     return code
 
 
@@ -239,13 +235,6 @@ def _outcome(
         return 3, f"{kind}: {error}"
     except Interrupted as error:
         return 75, f"{kind}: {error}"
-
-
-def _tell(code: int, first: bool) -> None:
-    """Leaves the exit code where a launcher of several processes, which has its own, finds it."""
-    path = os.environ.get("MIMFLOW_EXIT")
-    if path and code and (first or code != 75):
-        Path(path).write_text(str(code))
 
 
 def _checked() -> dict[str, Any]:

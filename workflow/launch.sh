@@ -22,12 +22,8 @@ visible_gpus() {
 }
 processes=${MIMFLOW_PROCESSES:-$(visible_gpus)}
 
-# A launcher of several processes has an exit code of its own: the stage leaves its code in a file.
 if [ "$processes" -gt 1 ]; then
-  export MIMFLOW_EXIT
-  MIMFLOW_EXIT=$(mktemp)
-  trap 'rm -f "$MIMFLOW_EXIT"' EXIT
-  set -- "$1" -m torch.distributed.run --standalone --nproc-per-node "$processes" "${@:2}"
+  set -- "$1" -m mimflow.several --standalone --nproc-per-node "$processes" "${@:2}"
 fi
 
 while :; do
@@ -39,10 +35,6 @@ while :; do
     wait "$child"
     code=$?
   done
-  if [ "$code" -ne 0 ] && [ -s "${MIMFLOW_EXIT:-}" ]; then
-    code=$(cat "$MIMFLOW_EXIT")
-    : >"$MIMFLOW_EXIT"
-  fi
   [ "$code" -eq 75 ] || exit "$code"
   if [ -n "${SLURM_JOB_ID:-}" ] && scontrol requeue "$SLURM_JOB_ID"; then
     sleep 60 # SLURM ends this job before the minute is over

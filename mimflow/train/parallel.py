@@ -47,7 +47,7 @@ def spread(method: nn.Module, compute: Compute, device: torch.device) -> nn.Modu
         return method
     if compute.parallel == "ddp":
         return DistributedDataParallel(
-            method, broadcast_buffers=False, gradient_as_bucket_view=True
+            method, forward_sync_buffers=False, gradient_as_bucket_view=True
         )
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for block in _blocks(method):
