@@ -8,6 +8,7 @@ A process that starts takes the folder over with a token; one that finds another
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import sys
@@ -96,8 +97,8 @@ class Checkpoints:
         return None
 
     def drop(self) -> None:
-        """Removes everything: the run is complete."""
-        if self.writer:
+        """Removes everything: the run is complete. MIMFLOW_KEEP_STATE keeps it, for a look."""
+        if self.writer and not os.environ.get("MIMFLOW_KEEP_STATE"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:

@@ -114,6 +114,7 @@ def _run(
                     f" {step + 1} of {run.steps}; run it again to go on"
                 )
         agreement.settle()
+        keep.save(run.steps, _snapshot(stepper, state))  # until the outputs are written
         keep.settle()
         record.end()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,61 @@ def test_drop_removes_everything(tmp_path: Path) -> None:
     keep.settle()
     keep.drop()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_run_is_said_and_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, other = Checkpoints(tmp_path / "ours"), Checkpoints(tmp_path / "other")
+    for keep, step in ((ours, 1), (other, 2)):
+        keep.save(step, {"step": step})
+        keep.settle()
+    (tmp_path / "ours" / "000000000002.pt").write_bytes(
+        (tmp_path / "other" / "000000000002.pt").read_bytes()
+    )
+    state = ours.latest()
+    assert state is not None and state["step"] == 1
+    assert "000000000002.pt: not readable, the one before is used (it is of other)" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("a small tmpfs can not be mounted, in CI")
+        pytest.skip("a small tmpfs can not be mounted: needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep = Checkpoints(small_disk / "run")
+    keep.save(1, {"step": 1, "x": torch.zeros(1000)})
+    keep.settle()
+    keep.save(2, {"step": 2, "x": torch.zeros(1_000_000)})
+    keep.settle()
+    said = capsys.readouterr().err
+    assert "the checkpoint of step 2 could not be written" in said
+    assert "the one before stays" in said
+    assert [p.name for p in (small_disk / "run").iterdir() if p.name != "owner"] == [
+        "000000000001.pt"
+    ]
+    state = keep.latest()
+    assert state is not None and state["step"] == 1
+    keep.save(3, {"step": 3, "x": torch.zeros(1000)})
+    keep.settle()
+    assert keep.latest()["step"] == 3  # type: ignore[index]
+
+
+def test_a_folder_that_can_not_be_written_is_refused_at_the_start(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(OSError, match="Read-only file system"):
+        Checkpoints(small_disk / "run")
