@@ -111,24 +111,21 @@ class Schedule(Section):
             raise ValueError(f"milestones {self.milestones} are not ascending")
 
 
-class Training(Section):
-    """What every run states, whatever its method.
+class Budget(Section):
+    """What the loop asks of a training, pre-training or not.
 
     `samples`: images seen, the budget. `batch`: images of one optimiser step, over all devices and
     accumulated micro-batches. `skip_non_finite`: how many steps whose loss or gradient is not
     finite are left out before the training stops; 0 stops at the first.
     """
 
-    method: str
     seed: Seed
     samples: Count
     batch: Count
     compute: Compute
-    encoder: Encoder
     optimiser: Optimiser
     schedule: Schedule
     skip_non_finite: Annotated[int, Field(ge=0)]
-    augment: Augment
 
     @property
     def steps(self) -> int:
@@ -143,5 +140,16 @@ class Training(Section):
                 f"batch {self.batch} is not a multiple of"
                 f" compute.micro_batch {self.compute.micro_batch}"
             )
+
+
+class Training(Budget):
+    """What every run states, whatever its method."""
+
+    method: str
+    encoder: Encoder
+    augment: Augment
+
+    def model_post_init(self, context: object) -> None:
+        super().model_post_init(context)
         if self.augment.kind == "shift" and self.augment.amount >= self.encoder.img_size:
             raise ValueError(f"augment.amount {self.augment.amount} shifts the whole image away")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mimflow.data.loader import Batches, load
-from mimflow.params.training import Training
+from mimflow.params.training import Budget
 from mimflow.ranks import Processes
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.clock import Clock
@@ -36,7 +36,7 @@ SAVE, STOP = 1, 2  # what a rank may wish for after a step
 Render = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def clock_at(step: int, run: Training, count: int) -> Clock:
+def clock_at(step: int, run: Budget, count: int) -> Clock:
     """The clock of `step` for a data set of `count` images."""
     per_epoch = count / run.batch
     return Clock(step, run.steps, step / per_epoch, run.steps / per_epoch)
@@ -46,7 +46,7 @@ def train(
     method: nn.Module,
     batches: Batches,
     render: Render,
-    run: Training,
+    run: Budget,
     keep: Checkpoints,
     record: Record,
     processes: Processes,
@@ -62,7 +62,9 @@ def train(
     record.cost = cost_of(method, render(_first(batches)), run.seed)
     model = spread(method, run.compute, device)
     rule = run.optimiser
-    groups = parameter_groups(method.named_parameters(), rule.weight_decay, rule.undecayed)
+    scale_of = getattr(method, "scale_of", lambda name: 1.0)  # of a layer's rate
+    named = list(method.named_parameters())
+    groups = parameter_groups(named, rule.weight_decay, rule.undecayed, scale_of)
     optimiser, scale = (
         build_optimiser(groups, rule),
         LossScale(run.compute.precision == "fp16", device),
@@ -123,7 +125,7 @@ def _first(batches: Batches) -> dict[str, Tensor]:
     return {name: torch.as_tensor(x) for name, x in batches[0].items()}
 
 
-def _micro(run: Training, processes: Processes) -> int:
+def _micro(run: Budget, processes: Processes) -> int:
     """Images on this device at a time. Raises ValueError where the batch does not divide."""
     if run.batch % processes.count:
         raise ValueError(f"batch {run.batch} does not divide by {processes.count} processes")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mimflow.data.order import samples_at
 from mimflow.files import write
-from mimflow.params.training import Training
+from mimflow.params.training import Budget
 from mimflow.train.outcome import Diverged
 
 POINTS = 200  # of the curve, at most
@@ -24,7 +24,7 @@ Row = dict[str, float]
 class Progress:
     """The loop's own part of the state: `step` steps done, the curve, what is not yet in it."""
 
-    def __init__(self, run: Training, images: int, saved: dict[str, Any]):
+    def __init__(self, run: Budget, images: int, saved: dict[str, Any]):
         self.run, self.images = run, images
         self.step: int = saved.get("step", 0)
         self.rows: list[Row] = saved.get("rows", [])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mimflow.draw import Draw
-from mimflow.params.training import Training
+from mimflow.params.training import Budget
 from mimflow.train.clock import Clock
 from mimflow.train.optim import clip_each, set_rates
 from mimflow.train.parallel import held_back, share_of, whole_norms
@@ -37,7 +37,7 @@ class Stepper:
         method: nn.Module,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        run: Training,
+        run: Budget,
         micro: int,
         scale: LossScale,
     ):
