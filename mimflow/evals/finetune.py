@@ -158,7 +158,7 @@ def with_head(
     unused = {k for k in left if not k.startswith("norm.")}
     if unused or set(missing) - new:
         raise ValueError(f"encoder: {name} does not fit its weights: {sorted(unused)[:3]}")
-    head: nn.Linear = model.get_classifier()  # type: ignore[operator, assignment]
+    head: nn.Linear = model.get_classifier()  # type: ignore[operator]
     nn.init.trunc_normal_(head.weight, std=how.head_std)
     nn.init.zeros_(head.bias)
     drop_paths(model.blocks, how.drop_path)  # type: ignore[arg-type]
