@@ -2,6 +2,10 @@
 
 A record's shard is a hash of its name, so any number of jobs makes the same shards. Its rows stand
 in the order of the splits, then of the names: each split is one range of rows.
+
+`encoding` (in the schema's metadata and the index) says what `image` holds: a picture's file
+("file"), uint8 (height, width, 3) ("raw"), or points as little-endian float32 (height, width)
+("points": height is their number, width 3 for x y z, 6 with their normals).
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
+
+from mimflow.data.readers.record import SPLITS
 
 FORMAT = 1
 
@@ -22,11 +28,15 @@ COLUMNS = {
     "content": pa.binary(16),  # a hash of the upright pixels: equal for equal pictures
 }
 ANNOTATIONS = {
-    "semantic": pa.large_binary(),  # uint8 (H, W)
-    "instances": pa.large_binary(),  # uint8 (H, W)
-    "boxes": pa.list_(pa.list_(pa.float32(), 4)),
-    "classes": pa.list_(pa.int32()),
+    "semantic": pa.large_binary(),  # uint8 (H, W): the class of each pixel
+    "semantic_png": pa.large_binary(),  # the same as a PNG of one channel
+    "instances": pa.large_binary(),  # uint8 (H, W): the number of the object, from 1
+    "boxes": pa.list_(pa.list_(pa.float32(), 4)),  # (K, 4): x0 y0 x1 y1, edges of pixels
+    "classes": pa.list_(pa.int32()),  # (K,): class of each box
+    "crowd": pa.list_(pa.bool_()),  # (K,): the box holds many, and does not count as a miss
+    "segments": pa.list_(pa.binary()),  # (K,): mask of each box, COCO's compressed run lengths
     "caption": pa.string(),
+    "group": pa.string(),  # what no split may tear apart
 }
 
 
@@ -57,3 +67,13 @@ def facts_file(folder: Path, shard: int) -> Path:
 def open_batch(path: Path) -> pa.RecordBatch:
     """The rows of a shard, mapped and not read."""
     return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+
+
+def ranges(rows: dict[str, int]) -> dict[str, list[int]]:
+    """The first row and the number of rows of each split of a shard."""
+    found, first = {}, 0
+    for split in SPLITS:
+        if split in rows:
+            found[split] = [first, rows[split]]
+            first += rows[split]
+    return found
