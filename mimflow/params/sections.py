@@ -17,7 +17,6 @@ from mimflow.params.fields import (
     Threads,
 )
 
-
 Kind = Literal[
     "auto",
     "cifar",

@@ -72,7 +72,7 @@ def coco_source(files: Files, wanted: Wanted) -> Source | None:
         read=read,
         splits=tuple(split for split in SPLITS if split in present),
         annotations=(*columns, *["segments"] * segments, *["semantic_png"] * semantic),
-        ignored=_ignored(files, pictures),
+        ignored=_ignored(files, [t for t, _ in tables], pictures, masks if semantic else {}),
         identity=files.identity,
         about=about,
     )
@@ -194,10 +194,13 @@ def _annotations(picture: _Picture, number: dict[int, int], with_segments: bool)
     return found | {"segments": segments} if with_segments else found
 
 
-def _ignored(files: Files, pictures: list[_Picture]) -> dict[str, int]:
-    used = {picture.place for picture in pictures}
+def _ignored(
+    files: Files, tables: list[str], pictures: list[_Picture], masks: dict[str, int]
+) -> dict[str, int]:
+    used = {files.names[p.place] for p in pictures if p.place >= 0}
+    used |= {*tables, *(files.names[masks[name]] for name in used & masks.keys())}
     ignored = Counter(files.ignored)
-    for i, name in enumerate(files.names):
-        if i not in used:
+    for name in files.names:
+        if name not in used:
             ignored[suffix(name) + (" without annotations" if is_image(name) else "")] += 1
     return dict(ignored)

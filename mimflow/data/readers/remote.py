@@ -45,9 +45,12 @@ def remote_files(url: str) -> Files:
     def read(i: int, most: int = MAX_BYTES) -> bytes:
         check_size(size(i), most)
         try:
-            return bytes(_asked(url, lambda: system.cat_file(found[names[i]][0])))
+            data = bytes(_asked(url, lambda: system.cat_file(found[names[i]][0])))
         except (FileNotFoundError, PermissionError) as error:
             raise ValueError(f"{type(error).__name__} at {names[i]!r}") from error
+        if len(data) != size(i):
+            raise ValueError(f"{len(data)} bytes came, but {size(i)} were listed")
+        return data
 
     def ranged(i: int) -> Ranged:
         return _ranged(system, found[names[i]][0], size(i), url)

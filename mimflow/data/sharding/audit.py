@@ -26,7 +26,7 @@ _ASPECTS = (0.25, 0.5, 0.8, 1.25, 2, 4)
 def audit(source: Source, folder: Path, shards: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything but the counts of broken files; a function of the shards and their facts."""
     sizes = total(shards, "sizes")
-    sharded = sum(sizes.values())
+    sharded = 0 if source.encoding == "points" else sum(sizes.values())  # pictures
     grey = sum(shard["greyscale"] for shard in shards)
     listed = sizes.most_common() if len(sizes) <= _LISTED else _commonest(sizes)
     classes = _classes(source, shards)
@@ -39,7 +39,7 @@ def audit(source: Source, folder: Path, shards: list[dict[str, Any]]) -> dict[st
         "classes_in_one_split_only": _alone(classes),
         "sizes": dict(listed),
         "num_sizes": len(sizes),
-        **_shapes(sizes),
+        **({} if source.encoding == "points" else _shapes(sizes)),
         "greyscale": round(grey / sharded, 6) if sharded else None,
         "duplicates": _duplicates(source, folder, shards),
     }
