@@ -46,7 +46,7 @@ def _url(source: str) -> list[str]:
 
     scheme, _, rest = source.partition("://")
     if scheme not in known_implementations:
-        close = difflib.get_close_matches(scheme, known_implementations, n=1)
+        close = difflib.get_close_matches(scheme, known_implementations, 1, 0.5)
         hint = f"nearest: {close[0]}; " if close else ""
         return [f"data.source: {scheme!r} is no protocol ({hint}such as s3, gs, https)"]
     return [] if rest.strip("/") else [f"data.source: {source!r} names no bucket or server"]

@@ -37,7 +37,8 @@ def coco_source(files: Files, wanted: Wanted) -> Source | None:
     if not tables:
         return None
     ids = _categories([table for _, table in tables])
-    pictures = sorted(p for name, table in tables for p in _pictures(files, name, table))
+    pictures = [p for name, table in tables for p in _pictures(files, name, table)]
+    pictures.sort(key=lambda picture: picture.name)
     twice = next((a.name for a, b in itertools.pairwise(pictures) if a.name == b.name), None)
     if twice:
         raise ValueError(f"data.source: picture {twice!r} is annotated twice")
@@ -151,6 +152,8 @@ def _find(files: Files, where: dict[str, list[int]], wanted: str, split: str | N
     ends = [i for i in where.get(wanted.rpartition("/")[2], []) if _ends(files.names[i], wanted)]
     if len(ends) > 1 and split:
         ends = [i for i in ends if _split(files.names[i].rpartition("/")[0]) == split] or ends
+    if len(ends) > 1:  # masks of the same name may stand beside the pictures
+        ends = [i for i in ends if "images" in files.names[i].split("/")] or ends
     if len(ends) > 1:
         raise ValueError(
             f"data.source: {wanted!r} may be {files.names[ends[0]]!r} or {files.names[ends[1]]!r};"

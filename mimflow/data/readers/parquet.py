@@ -45,12 +45,13 @@ def parquet_source(files: Files, wanted: Wanted) -> Source | None:
     if not places or files.ranged is None:
         return None
     tables = [_open(files, i) for i in places]
-    rows = [
+    rows = sorted(
         (f"{table.stem}/{row:08d}", number, row)
         for number, table in enumerate(tables)
         for row in range(table.file.metadata.num_rows)
-    ]  # sorted, as the stems are and rows have eight digits
-    values = [value for table in tables for value in _labels(table)]
+    )
+    columns = [_labels(table) for table in tables]
+    values = [columns[number][row] for _, number, row in rows]
     labels, label_names = numbered(values, _given(tables))
     spool = _Spool(tables)
 

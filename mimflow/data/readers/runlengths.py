@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 _MOST = 1 << 31
 
 
@@ -32,6 +34,13 @@ def run_lengths(outline: Any, shape: tuple[int, int]) -> bytes:
     _check_counts(counts, height * width)
     packed = mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)
     return bytes(packed["counts"])
+
+
+def mask_of(counts: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 (H, W) of compressed run lengths: 1 where the object is."""
+    lengths = _decompressed(counts)
+    values = np.arange(len(lengths), dtype=np.uint8) & 1
+    return np.repeat(values, lengths).reshape(shape[1], shape[0]).T  # columns come first
 
 
 def _check_polygons(polygons: list[Any]) -> None:

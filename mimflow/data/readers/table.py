@@ -27,7 +27,7 @@ _ALSO = {"file": "path", "filename": "path", "file_name": "path", "image": "path
 def table_source(place: str, wanted: Wanted) -> Source:
     """The pictures that the list at `place` names, in the order of their paths."""
     rows = _rows(place)
-    rows.sort(key=lambda row: row["path"])
+    rows.sort(key=lambda row: _shown(row["path"]))
     names = [_shown(row["path"]) for row in rows]
     twice = next((a for a, b in itertools.pairwise(names) if a == b), None)
     if twice:

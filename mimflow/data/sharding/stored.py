@@ -18,6 +18,7 @@ from mimflow.data.decode import decode, format_of
 from mimflow.data.readers.files import MAX_BYTES
 from mimflow.data.readers.masks import mask_values
 from mimflow.data.readers.record import Annotations
+from mimflow.data.readers.runlengths import mask_of
 
 _LOSSY = ("JPEG", "WEBP")
 
@@ -88,10 +89,9 @@ def smaller_annotations(
     if "segments" in extra:
         from pycocotools import mask  # here: a source without outlines needs none of it
 
-        size = list(old)
-        masks = [mask.decode({"size": size, "counts": counts}) for counts in extra["segments"]]
-        scaled = [mask.encode(np.asfortranarray(_nearest(m, new))) for m in masks]
-        found["segments"] = [bytes(each["counts"]) for each in scaled]
+        scaled = [_nearest(mask_of(counts, old), new) for counts in extra["segments"]]
+        packed = [mask.encode(np.asfortranarray(values)) for values in scaled]
+        found["segments"] = [bytes(each["counts"]) for each in packed]
     return found
 
 
