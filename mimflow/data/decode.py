@@ -56,6 +56,19 @@ def decode(
         raise ValueError(reason[:200]) from error
 
 
+def decode_mask(data: bytes | memoryview) -> np.ndarray:
+    """uint8 (H, W) of a PNG of one channel; the numbers of a palette, not its colours."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            mode = image.mode
+            if mode in ("1", "L", "P"):
+                return np.array(image, np.uint8)
+    except Exception as error:  # a decoder that meets hostile bytes may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise ValueError(f"cannot be read ({reason})") from error
+    raise ValueError(f"has the mode {mode}; one channel of 8 bits is expected")
+
+
 def format_of(data: bytes) -> str:
     """The format of a picture that decodes, in Pillow's word."""
     with warnings.catch_warnings():

@@ -162,6 +162,6 @@ def _check(path: Path, size: int) -> None:
 
 
 def _mask(data: bytes) -> np.ndarray:
-    from mimflow.data.readers.masks import mask_values  # raw shards need no Pillow
+    from mimflow.data.decode import decode_mask  # raw shards need no Pillow
 
-    return mask_values(data, "semantic")
+    return decode_mask(data)

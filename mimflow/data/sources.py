@@ -71,7 +71,7 @@ def open_source(path: str, wanted: Wanted | None = None) -> Source:
         source = _recognise(_open_files(path, single), path, wanted)
     if wanted.kind != "auto" and source.kind.split()[0] != wanted.kind:
         raise ValueError(f"data.kind: {wanted.kind}, but {path!r} is {source.kind}")
-    return source
+    return replace(source, distant=is_url(path))
 
 
 def _alone(path: str, wanted: Wanted) -> Source | None:

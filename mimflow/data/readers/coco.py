@@ -36,8 +36,15 @@ def coco_source(files: Files, wanted: Wanted) -> Source | None:
     tables = _tables(files, wanted)
     if not tables:
         return None
-    ids = _categories([table for _, table in tables])
-    pictures = [p for name, table in tables for p in _pictures(files, name, table)]
+    try:
+        ids = _categories([table for _, table in tables])
+        pictures = [p for name, table in tables for p in _pictures(files, name, table)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"data.source: {tables[0][0]!r} is not of COCO's form: an image needs id, file_name,"
+            " height and width, an annotation image_id and category_id, a category id and name"
+            f" ({type(error).__name__}: {error})"
+        ) from error
     pictures.sort(key=lambda picture: picture.name)
     twice = next((a.name for a, b in itertools.pairwise(pictures) if a.name == b.name), None)
     if twice:
@@ -128,13 +135,7 @@ def _pictures(files: Files, table_name: str, table: dict[str, Any]) -> Iterator[
         if is_image(name):
             where.setdefault(name.rpartition("/")[2], []).append(i)
     for entry in table["images"]:
-        try:
-            wanted, shape = str(entry["file_name"]), (int(entry["height"]), int(entry["width"]))
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(
-                f"data.source: {table_name!r}: an image lacks {error} (needed are id, file_name,"
-                " height and width)"
-            ) from error
+        wanted, shape = str(entry["file_name"]), (int(entry["height"]), int(entry["width"]))
         place = _find(files, where, wanted, split)
         name = wanted if place < 0 else files.names[place]
         yield _Picture(name, place, split, shape, by_image.get(entry["id"], []))

@@ -8,16 +8,13 @@ mean "ignore". A file `*classes.json` names them: {"ignore_index": 11, "classes"
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from mimflow.data.decode import decode_mask
 from mimflow.data.readers.files import Files, suffix
 from mimflow.data.readers.images import is_image
 from mimflow.data.readers.layout import split_in
@@ -105,7 +102,10 @@ def about_masks(files: Files, wanted: Wanted) -> dict[str, Any]:
 def read_mask(files: Files, place: int, about: dict[str, Any]) -> bytes:
     """The file of a mask, looked at: a ValueError if it is none or has an unknown value."""
     name, data = files.names[place], files.read(place)
-    values = mask_values(data, name)
+    try:
+        values = decode_mask(data)
+    except ValueError as error:
+        raise ValueError(f"mask {name!r} {error}") from error
     if about["classes"] is not None:
         known = (values < len(about["classes"])) | (values == about["ignore"])
         if not known.all():
@@ -114,19 +114,6 @@ def read_mask(files: Files, place: int, about: dict[str, Any]) -> bytes:
                 f" {len(about['classes']) - 1} and {about['ignore']} (ignore)"
             )
     return data
-
-
-def mask_values(data: bytes, name: str) -> np.ndarray:
-    """uint8 (H, W) of a PNG; the numbers of a palette, not its colours."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            mode = image.mode
-            if mode in ("1", "L", "P"):
-                return np.array(image, np.uint8)
-    except Exception as error:  # a decoder that meets hostile bytes may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise ValueError(f"mask {name!r} cannot be read ({reason})") from error
-    raise ValueError(f"mask {name!r} has the mode {mode}; one channel of 8 bits is expected")
 
 
 def _mask(files: Files, place: int | None, about: dict[str, Any]) -> Annotations:

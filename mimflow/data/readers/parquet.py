@@ -12,7 +12,9 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,11 +79,10 @@ def parquet_source(files: Files, wanted: Wanted) -> Source | None:
 def _open(files: Files, place: int) -> _Table:
     name = files.names[place]
     assert files.ranged is not None
-    try:
+    with _damage(f"data.source: {name!r} is no sound Parquet file"):
         file = pq.ParquetFile(files.ranged(place).stream())
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"data.source: {name!r} is no sound Parquet file ({reason})") from error
+    if file.metadata.num_rows > files.size(place):  # a picture has a byte at least
+        raise ValueError(f"data.source: {name!r} claims {file.metadata.num_rows} rows")
     schema = file.schema_arrow
     image = _image_column(schema, name)
     label = next(
@@ -137,8 +138,23 @@ def _given(tables: list[_Table]) -> list[str] | None:
 def _labels(table: _Table) -> list[int | str | None]:
     if table.label is None:
         return [None] * table.file.metadata.num_rows
-    values: list[int | str | None] = table.file.read([table.label])[table.label].to_pylist()
+    with _damage(f"data.source: the labels of {table.stem!r} are damaged"):
+        values: list[int | str | None] = table.file.read([table.label])[table.label].to_pylist()
+    if len(values) != table.file.metadata.num_rows:
+        raise ValueError(f"data.source: {table.stem!r} has {len(values)} labels")
     return values
+
+
+@contextmanager
+def _damage(where: str) -> Iterator[None]:
+    """What Arrow raises at damaged bytes is a ValueError; what may pass stays an OSError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{where} ({reason})") from error
 
 
 class _Spool:
@@ -151,12 +167,14 @@ class _Spool:
         fd, path = tempfile.mkstemp()
         os.unlink(path)  # noqa: PTH108 (a string of the system)
         self.fd, self.size = fd, 0
+        self.lock = Lock()  # records may be asked for by several threads
         weakref.finalize(self, os.close, fd)
 
     def read(self, number: int, row: int, most: int) -> bytes:
         group = int(np.searchsorted(self.groups[number], row, "right")) - 1
-        if (number, group) not in self.ends:
-            self._add(number, group)
+        with self.lock:
+            if (number, group) not in self.ends:
+                self._add(number, group)
         start, ends = self.ends[number, group]
         at = row - int(self.groups[number][group])
         size = int(ends[at + 1] - ends[at])
@@ -167,13 +185,19 @@ class _Spool:
 
     def _add(self, number: int, group: int) -> None:
         table = self.tables[number]
-        column = table.file.read_row_group(group, columns=[table.image])[table.image]
+        with _damage(f"row group {group} of {table.stem!r} is damaged"):
+            column = table.file.read_row_group(group, columns=[table.image])[table.image]
         ends, start = [0], self.size
         for chunk in column.chunks:
             for cell in _bytes(chunk):
                 data: Any = cell.as_buffer() if cell.is_valid else b""
                 self.size += os.pwrite(self.fd, data, self.size)
                 ends.append(self.size - start)
+        rows = table.file.metadata.row_group(group).num_rows
+        if len(ends) != rows + 1:
+            raise ValueError(
+                f"row group {group} of {table.stem!r} has {len(ends) - 1} of {rows} rows"
+            )
         self.ends[number, group] = start, np.array(ends, np.int64)
 
 

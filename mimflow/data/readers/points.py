@@ -76,7 +76,10 @@ def _load(files: Files, place: int, name: str, wanted: Wanted, most: int) -> byt
     parse = _MESHES.get(suffix(name))
     if parse is None:
         return _cloud(_arrays(data), name, wanted)
-    mesh = parse(data)
+    try:
+        mesh = parse(data)
+    except (IndexError, OverflowError) as error:
+        raise ValueError(f"the mesh is damaged ({error})") from error
     if len(mesh.faces):
         found = sample(mesh, wanted.num_points, name)  # (P, 6)
         return found[:, : 6 if wanted.normals else 3].tobytes()

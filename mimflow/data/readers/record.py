@@ -62,8 +62,8 @@ class Source:
     `splits` are the ones that the source itself has. `annotations` are the keys of each record's
     `extra`. `ignored` counts the files that are no images, by extension or reason. `identity` is
     equal for equal sources, as far as that can be told without reading the images. `group_of` names
-    what must not be torn apart by a split that is drawn. `about` says what the annotations mean
-    (names of their classes, the value to ignore).
+    what must not be torn apart by a split that is drawn. `distant`: bytes come over a network.
+    `about` says what the annotations mean (names of their classes, the value to ignore).
     """
 
     kind: str
@@ -77,6 +77,7 @@ class Source:
     ignored: dict[str, int] = field(default_factory=dict)
     identity: str = ""
     group_of: Callable[[int], str] | None = None
+    distant: bool = False
     about: dict[str, Any] = field(default_factory=dict)
 
     def records(self, positions: Iterable[int] | None = None) -> Iterator[Record]:

@@ -8,6 +8,7 @@ checksum or time, whichever the store has) of its files.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import Counter
 from collections.abc import Callable
@@ -131,4 +132,4 @@ def _asked(url: str, call: Callable[[], _T]) -> _T:
         raise
     except Exception as error:  # no credentials, no connection: each client has its own class
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise OSError(f"data.source: {url!r}: {reason}") from error
+        raise OSError(errno.EIO, f"data.source: {url!r}: {reason}") from error

@@ -64,19 +64,22 @@ def _rows(place: str) -> list[dict[str, str]]:
     if ending == ".txt":
         rows = [{"path": line.strip()} for line in text.splitlines() if line.strip()]
     else:
-        rows = _table(text, "\t" if ending == ".tsv" else ",", place)
+        try:
+            rows = _table(text, "\t" if ending == ".tsv" else ",", place)
+        except csv.Error as error:
+            raise ValueError(f"data.source: {place!r} is no sound table ({error})") from error
     if not rows:
         raise ValueError(f"data.source: {place!r} names no picture")
     return rows
 
 
 def _table(text: str, delimiter: str, place: str) -> list[dict[str, str]]:
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     head = [_ALSO.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
     if head.count("path") != 1:
         raise ValueError(
             f"data.source: {place!r}: the first line must name the columns, one of them `path`"
-            f" (read are {', '.join(_COLUMNS)}; found: {', '.join(head)[:100]})"
+            f" (read are {', '.join(_COLUMNS)}; found: {', '.join(head)[:100]!r})"
         )
     rows = []
     for cells in reader:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mimflow.data.readers.record import SPLITS, Source
-from mimflow.data.sharding.facts import total
-from mimflow.data.sharding.format import open_batch, ranges, shard_file
+from mimflow.data.sharding.facts import ranges, total
+from mimflow.data.sharding.format import open_batch, shard_file
 
 _LISTED = 1000  # groups of duplicates and sizes that the audit names; the counts are of all
 _SIDES = (32, 64, 128, 256, 512, 1024, 2048, 4096)

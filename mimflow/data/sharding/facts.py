@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mimflow.data.readers.record import SPLITS
+
 _ROW = 3 * 256  # values summed side by side: numpy is four times as fast as on rows of three
 _BLOCK = _ROW << 12  # values at once; 2^12 squares of a byte fit in 32 bits, and the block in cache
 
@@ -71,6 +73,16 @@ def total(shards: list[dict[str, Any]], key: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for shard in shards:
         found.update(shard[key])
+    return found
+
+
+def ranges(rows: dict[str, int]) -> dict[str, list[int]]:
+    """The first row and the number of rows of each split of a shard."""
+    found, first = {}, 0
+    for split in SPLITS:
+        if split in rows:
+            found[split] = [first, rows[split]]
+            first += rows[split]
     return found
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mimflow.data.readers.record import SPLITS
-
 FORMAT = 1
 
 COLUMNS = {
@@ -67,13 +65,3 @@ def facts_file(folder: Path, shard: int) -> Path:
 def open_batch(path: Path) -> pa.RecordBatch:
     """The rows of a shard, mapped and not read."""
     return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-
-
-def ranges(rows: dict[str, int]) -> dict[str, list[int]]:
-    """The first row and the number of rows of each split of a shard."""
-    found, first = {}, 0
-    for split in SPLITS:
-        if split in rows:
-            found[split] = [first, rows[split]]
-            first += rows[split]
-    return found

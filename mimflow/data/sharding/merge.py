@@ -12,8 +12,8 @@ from typing import Any
 
 from mimflow.data.readers.record import SPLITS, Source
 from mimflow.data.sharding.audit import audit
-from mimflow.data.sharding.facts import total
-from mimflow.data.sharding.format import FORMAT, facts_file, ranges, shard_file
+from mimflow.data.sharding.facts import ranges, total
+from mimflow.data.sharding.format import FORMAT, facts_file, shard_file
 from mimflow.data.sharding.stored import Stored
 from mimflow.data.sharding.write import made_from
 from mimflow.files import canonical, write

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mimflow.data.decode import decode, format_of
+from mimflow.data.decode import decode, decode_mask, format_of
 from mimflow.data.readers.files import MAX_BYTES
-from mimflow.data.readers.masks import mask_values
 from mimflow.data.readers.record import Annotations
 from mimflow.data.readers.runlengths import mask_of
 
@@ -83,7 +82,7 @@ def smaller_annotations(
         scale = np.array([new[1] / old[1], new[0] / old[0]] * 2)
         found["boxes"] = (np.array(extra["boxes"]).reshape(-1, 4) * scale).tolist()
     if "semantic_png" in extra:
-        values, file = mask_values(extra["semantic_png"], "semantic"), io.BytesIO()
+        values, file = decode_mask(extra["semantic_png"]), io.BytesIO()
         Image.fromarray(_nearest(values, new)).save(file, "PNG")
         found["semantic_png"] = file.getvalue()
     if "segments" in extra:

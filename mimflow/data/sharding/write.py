@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from mimflow.data.decode import check_size
 from mimflow.data.readers.record import SPLITS, Annotations, Record, Source
+from mimflow.data.sharding.ahead import ahead
 from mimflow.data.sharding.facts import Facts
 from mimflow.data.sharding.format import (
     COLUMNS,
@@ -126,9 +127,10 @@ def _write_shard(
     order = sorted(positions, key=lambda i: SPLITS.index(splits[i]))  # names are sorted already
     stored = Stored(**made["stored"])
     facts, rows = Facts(stored.channels), _Rows(source)
-    for i, record in zip(order, source.records(order), strict=True):
+    loaded = ahead(source.records(order), stored.max_bytes, source.distant)
+    for i, (record, load) in zip(order, loaded, strict=True):
         try:
-            found = _looked_at(source, record, stored)
+            found = _looked_at(source, record, load(), stored)
         except ValueError as error:
             facts.quarantined.append({"name": record.name, "reason": str(error)})
             continue
@@ -151,9 +153,8 @@ class _Found(NamedTuple):
     extra: Annotations
 
 
-def _looked_at(source: Source, record: Record, stored: Stored) -> _Found:
+def _looked_at(source: Source, record: Record, data: bytes, stored: Stored) -> _Found:
     """Whatever is wrong with the record is found here."""
-    data = record.data(stored.max_bytes)
     if not -1 <= record.label < len(source.label_names):
         raise ValueError(f"label {record.label}, but there are {len(source.label_names)} classes")
     values = _values(source, record, data, stored)

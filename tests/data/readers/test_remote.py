@@ -17,6 +17,9 @@ from s3 import BUCKET, put, server
 
 from mimflow.data.readers import remote
 from mimflow.data.readers.record import Source
+from mimflow.data.sharding.merge import merge
+from mimflow.data.sharding.write import write_part
+from mimflow.data.shards import Shards
 from mimflow.data.sources import open_source
 
 pytestmark = pytest.mark.slow
@@ -151,3 +154,14 @@ def test_a_list_may_name_pictures_beside_it_or_by_url(store: dict[str, str]) -> 
     put(store, "l/list.csv", f"path,label\na.png,x\ns3://{BUCKET}/m/b.png,y\n".encode())
     source = open_source(f"s3://{BUCKET}/l/list.csv")
     assert [(r.label, r.data()) for r in source.records()] == [(0, picture(1)), (1, picture(2))]
+
+
+def test_tars_below_a_prefix_are_one_set(store: dict[str, str], tmp_path: Path) -> None:
+    for i in range(3):
+        put(store, f"tars/train-{i}.tar", in_tar("w"))
+    source = open_source(f"s3://{BUCKET}/tars/train-{{0..1}}.tar")
+    assert source.kind == "webdataset" and source.splits == ("train",) and len(source.names) == 16
+    assert [r.data() for r in source.records()] == [*TREE.values()] * 2
+    write_part(source, tmp_path, 0, 1, 2, 0.2, 10_000)
+    merge(source, tmp_path, tmp_path / "index.json", tmp_path / "audit.json", 2, 0)
+    assert Shards(tmp_path / "index.json", tmp_path, "train").verify() is None
