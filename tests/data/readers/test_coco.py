@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from pycocotools import mask
 
 from mimflow.data.readers.runlengths import mask_of, run_lengths
+from mimflow.data.sharding.merge import merge
+from mimflow.data.sharding.write import write_part
+from mimflow.data.shards import Shards
 from mimflow.data.sources import Wanted, open_source
 
 SHAPE = (6, 8)
@@ -153,3 +156,18 @@ def test_a_folder_that_is_no_coco_says_so(tmp_path: Path) -> None:
     tree = {"images/b.png": picture(1), "annotations/x.json": b"[]"}
     with pytest.raises(ValueError, match="holds nothing of the kind 'coco'"):
         open_source(in_folder(tree, tmp_path), Wanted("coco"))
+
+
+def test_a_picture_without_objects_keeps_the_forms_of_its_annotations(tmp_path: Path) -> None:
+    tables = {"a": table([box(segmentation=SQUARE)]), "b": table([], "b.png")}
+    tree = {f"images/{name}.png": picture(i) for i, name in enumerate(tables)}
+    tree |= {f"annotations/{name}.json": data for name, data in tables.items()}
+    source = open_source(in_folder(tree, tmp_path / "in"))
+    write_part(source, tmp_path, 0, 1, 1, 0.0, 10_000)
+    merge(source, tmp_path, tmp_path / "index.json", tmp_path / "audit.json", 1, 0)
+    shards = Shards(tmp_path / "index.json", tmp_path, "train")
+    for i, count in ((0, 1), (1, 0)):
+        found = shards.annotations(i)
+        assert found["boxes"].shape == (count, 4) and found["boxes"].dtype == np.float32
+        assert found["classes"].shape == found["crowd"].shape == (count,)
+        assert found["crowd"].dtype == bool and len(found["segments"]) == count
