@@ -98,7 +98,7 @@ class Stage:
                 continue
             below = [o for o in all_outs if o.startswith(dep + "/") and not o.endswith("made.json")]
             for path in below or [dep]:
-                inputs[path] = hashes.of(Path(path))
+                inputs[path] = remote_identity(path) if "://" in path else hashes.of(Path(path))
         facts = {
             "stage": self.name,
             "params": self.values,
@@ -106,6 +106,13 @@ class Stage:
             "inputs": inputs,
         }
         return {**facts, "hash": _hash(facts)}
+
+
+def remote_identity(url: str) -> str:
+    """Names, sizes and tags of what lies behind a URL, as one hash: it has no content to hash."""
+    from mimflow.data.readers.remote import identity  # fsspec: only where a source is a URL
+
+    return identity(url)
 
 
 def _hash(facts: Any) -> str:

@@ -21,7 +21,7 @@ from mimflow.files import write
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
-from mimflow.stage import SOURCES, Stage, load, made_json, owners
+from mimflow.stage import SOURCES, Stage, load, made_json, owners, remote_identity
 
 # The log has everything; of a failure the terminal shows the end.
 SHELL = """
@@ -82,7 +82,8 @@ def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
 
 
 def _expanded(paths: tuple[str, ...], stages: dict[str, Stage]) -> list[str]:
-    return [file for path in paths if path not in SOURCES for file in files_of(path, stages)]
+    local = (path for path in paths if path not in SOURCES and "://" not in path)
+    return [file for path in local for file in files_of(path, stages)]
 
 
 def all_outputs(stages: dict[str, Stage]) -> list[str]:
@@ -130,8 +131,14 @@ def threads(stages: dict[str, Stage], kind: str) -> Callable[[Any], int]:
 
 
 def listing(stages: dict[str, Stage]) -> str:
-    """Names, sizes and times of a source folder's files: Snakemake sees the folder's own only."""
-    source = Path(stages["shards"].params("data")["source"])
+    """Names, sizes and times of a source folder's files: Snakemake sees the folder's own only.
+
+    A URL, which it does not see at all, is asked once, by the process that plans; jobs inherit.
+    """
+    place = stages["shards"].params("data")["source"]
+    if "://" in place:
+        return _remote_listing(place)
+    source = Path(place)
     if not source.is_dir():
         return ""
     total = hashlib.sha256()
@@ -139,6 +146,15 @@ def listing(stages: dict[str, Stage]) -> str:
         facts = path.stat()
         total.update(f"{os.fsencode(path)!r} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return total.hexdigest()
+
+
+def _remote_listing(url: str) -> str:
+    if "MIMFLOW_LISTING" not in os.environ:
+        try:
+            os.environ["MIMFLOW_LISTING"] = remote_identity(url)
+        except (ValueError, OSError) as error:
+            refuse(str(error))
+    return os.environ["MIMFLOW_LISTING"]
 
 
 def record() -> None:

@@ -2,7 +2,9 @@
 
 The orientation of the camera (EXIF) is applied, a palette looked up, the first frame taken,
 anything transparent laid over white. Greyscale of 16 bits is scaled to 8, and so are floats from
-0 to 1; other ranges have no agreed meaning and are refused. Colour profiles are not applied.
+0 to 1; other ranges have no agreed meaning and are refused. Of colours with 16 bits the upper 8
+are taken. Colour profiles are not applied. Asked for, one channel (luminance, ITU-R 601) is given
+instead of three, and with 16 bits: 8-bit values are then multiplied by 257.
 """
 
 from __future__ import annotations
@@ -31,15 +33,20 @@ _WIDE = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 Image.MAX_IMAGE_PIXELS = None
 
 
-def decode(data: bytes | memoryview, max_pixels: int) -> np.ndarray:
-    """uint8 (H, W, 3), or a ValueError with a one-line reason."""
+def decode(
+    data: bytes | memoryview, max_pixels: int, channels: int = 3, bit_depth: int = 8
+) -> np.ndarray:
+    """uint8 (H, W, channels), uint16 for 16 bits, or a ValueError with a one-line reason.
+
+    `channels` 3 or 1; `bit_depth` 8 or, of one channel, 16.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata of a picture that decodes
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 check_size(*image.size, max_pixels)
                 image.load()
-                return np.array(_rgb(_upright(image)))  # (H, W, 3)
+                return _values(_upright(image), channels, bit_depth)
     except UnidentifiedImageError:
         raise ValueError(f"no picture that can be read ({_what(data)})") from None
     except MemoryError:
@@ -47,6 +54,27 @@ def decode(data: bytes | memoryview, max_pixels: int) -> np.ndarray:
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(reason[:200]) from error
+
+
+def decode_mask(data: bytes | memoryview) -> np.ndarray:
+    """uint8 (H, W) of a PNG of one channel; the numbers of a palette, not its colours."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            mode = image.mode
+            if mode in ("1", "L", "P"):
+                return np.array(image, np.uint8)
+    except Exception as error:  # a decoder that meets hostile bytes may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise ValueError(f"cannot be read ({reason})") from error
+    raise ValueError(f"has the mode {mode}; one channel of 8 bits is expected")
+
+
+def format_of(data: bytes) -> str:
+    """The format of a picture that decodes, in Pillow's word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return str(image.format)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
@@ -68,6 +96,22 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
+def _values(image: Image.Image, channels: int, bit_depth: int) -> np.ndarray:
+    if channels == 3:
+        return np.array(_rgb(image))  # (H, W, 3)
+    if bit_depth == 16:
+        return _sixteen_bits(image)[..., None]
+    return np.array(image if image.mode == "L" else _rgb(image).convert("L"))[..., None]
+
+
+def _sixteen_bits(image: Image.Image) -> np.ndarray:
+    """uint16 (H, W)."""
+    if image.mode in _WIDE or image.mode == "F":
+        grey, most = _in_range(image)
+        return np.rint(grey * (65535 / most)).astype(np.uint16)
+    return np.asarray(_rgb(image).convert("L")).astype(np.uint16) * 257
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in _WIDE or image.mode == "F":
         return _eight_bits(image).convert("RGB")
@@ -79,8 +123,14 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Greyscale of 16 bits, or of floats from 0 to 1, rounded to mode L."""
-    grey = np.asarray(image)  # (H, W)
+    grey, most = _in_range(image)
+    return Image.fromarray(np.rint(grey * (255 / most)).astype(np.uint8))
+
+
+def _in_range(image: Image.Image) -> tuple[np.ndarray, int]:
+    """(H, W), and the value that means white."""
+    grey = np.asarray(image)
     low, high, most = grey.min(), grey.max(), 1 if image.mode == "F" else 65535
     if not 0 <= low <= high <= most:  # false for NaN too
         raise ValueError(f"greyscale values from {low} to {high}, known are 0 to {most}")
-    return Image.fromarray(np.rint(grey * (255 / most)).astype(np.uint8))
+    return grey, most

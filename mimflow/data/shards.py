@@ -23,9 +23,13 @@ _NUMBERS = ("label", "height", "width")
 _ANNOTATION: dict[str, Callable[[Any, tuple[int, int]], Any]] = {
     "semantic": lambda cell, shape: np.frombuffer(cell.as_buffer(), np.uint8).reshape(shape),
     "instances": lambda cell, shape: np.frombuffer(cell.as_buffer(), np.uint8).reshape(shape),
+    "semantic_png": lambda cell, shape: _mask(cell.as_py()),
     "boxes": lambda cell, shape: cell.values.flatten().to_numpy().reshape(-1, 4),
     "classes": lambda cell, shape: cell.values.to_numpy(),
+    "crowd": lambda cell, shape: cell.values.to_numpy(zero_copy_only=False),
+    "segments": lambda cell, shape: [{"size": [*shape], "counts": c.as_py()} for c in cell],
     "caption": lambda cell, shape: cell.as_py(),
+    "group": lambda cell, shape: cell.as_py(),
 }
 
 
@@ -112,11 +116,16 @@ class Shards:
         return decode(self.image(i), max_pixels)
 
     def annotations(self, i: int) -> dict[str, Any]:
-        """What the source knows beside the label: uint8 (H, W) masks, boxes (K, 4), a caption."""
+        """What the source knows beside the label, by the names of `sharding/format.py`.
+
+        `semantic` and `instances` uint8 (H, W), `boxes` float32 (K, 4) as corners, `classes` int32
+        (K,), `crowd` bool (K,), `segments` K masks in the form of `pycocotools.mask.decode`.
+        """
         shard, row = self._find(i)
         shape = int(shard.height[row]), int(shard.width[row])
         present = [name for name in _ANNOTATION if name in shard.batch.schema.names]
-        return {name: _ANNOTATION[name](shard.batch.column(name)[row], shape) for name in present}
+        found = {n: _ANNOTATION[n](shard.batch.column(n)[row], shape) for n in present}
+        return {name.removesuffix("_png"): value for name, value in found.items()}
 
     def verify(self) -> None:
         """Read every shard once; a ValueError names the first whose bytes are not the index's."""
@@ -150,3 +159,9 @@ def _check(path: Path, size: int) -> None:
     found = path.stat().st_size
     if found != size:
         raise ValueError(f"{path}: the shard has {found} bytes, but the index says {size}")
+
+
+def _mask(data: bytes) -> np.ndarray:
+    from mimflow.data.decode import decode_mask  # raw shards need no Pillow
+
+    return decode_mask(data)

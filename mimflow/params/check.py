@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from mimflow.params import sections
 from mimflow.params.fields import Section
+from mimflow.params.source import source_mistakes
 from mimflow.params.training import Training
 
 FILE = Path("params.yaml")
@@ -147,7 +148,8 @@ def check(values: dict[str, Any]) -> None:
         else:
             lines += _try(SECTIONS[name], values[name], name)
     if not lines:
-        lines = [*_source(values["data"]["source"]), *_evaluated(values)]
+        lines = [f"{FILE}: {line}" for line in source_mistakes(values["data"])]
+        lines += _evaluated(values)
     if lines:
         raise ValueError("\n".join(lines))
 
@@ -181,18 +183,6 @@ def _entries(section: str, entries: object) -> list[str]:
         else:
             lines += _try(schema, values, where)
     return lines
-
-
-def _source(source: str) -> list[str]:
-    path = Path(source)
-    if path.exists():
-        return []
-    beside = (
-        [str(path.parent / p.name) for p in path.parent.glob("*")] if path.parent.is_dir() else []
-    )
-    close = difflib.get_close_matches(source, beside, n=1)
-    hint = f" (nearest: {close[0]})" if close else ""
-    return [f"{FILE}: data.source: no such file or folder: {source!r}{hint}"]
 
 
 def _evaluated(values: dict[str, Any]) -> list[str]:

@@ -16,20 +16,53 @@ from mimflow.params.fields import (
     Threads,
 )
 
+Kind = Literal[
+    "auto",
+    "cifar",
+    "parquet",
+    "coco",
+    "masks",
+    "webdataset",
+    "points",
+    "imagefolder",
+    "folder",
+    "list",
+    "scenes",
+]
+
 
 class Data(Section):
-    """`source`: a folder of images, a .zip or .tar of one, CIFAR's binary files, or a drawing
-    (.yaml).
+    """`source`: a path or URL (docs/data.md has every kind). `kind`: what it is taken for, or auto.
 
+    `files`: a pattern of names below the source (train-{000..012}.tar), null: all of them.
     `test_fraction`: held out by a hash of the name, where the source has no split of its own.
+    `short_side`: larger pictures are scaled to it and encoded again, JPEG and WebP as JPEG of
+    `quality`, others as PNG; null: original bytes. `num_points`, `normals`: what a cloud holds.
+    `ignore_value`: of masks, null: what the source says, or 255.
     """
 
     source: str
+    kind: Kind
+    files: str | None
     num_shards: Annotated[int, Field(ge=1, le=100_000)]
     test_fraction: Ratio
     max_bad_fraction: Ratio
     max_pixels: Count
+    max_bytes: Annotated[int, Field(ge=1, le=1 << 30)]
+    channels: Literal[1, 3]
+    bit_depth: Literal[8, 16]
+    short_side: Annotated[int, Field(ge=8)] | None
+    quality: Annotated[int, Field(ge=1, le=100)]
+    num_points: Count
+    normals: bool
+    ignore_value: Annotated[int, Field(ge=0, le=255)] | None
     threads: Threads
+
+    def model_post_init(self, context: object) -> None:
+        if self.bit_depth == 16 and (self.channels == 3 or self.short_side is not None):
+            raise ValueError(
+                "bit_depth 16 is kept for channels 1 and short_side null; 8 scales 16 bits down"
+            )
 
 
 class RandomControl(Section):

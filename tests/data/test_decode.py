@@ -165,3 +165,35 @@ def test_what_is_no_picture_says_how_it_begins(data: bytes) -> None:
 def test_a_broken_exif_block_is_no_broken_picture() -> None:
     data = encode(RGB, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert np.array_equal(decode(data, LIMIT), decode(encode(RGB, "JPEG"), LIMIT))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P", "1"])
+def test_one_channel_is_the_luminance(mode: str) -> None:
+    image = RGB.convert(mode)
+    found = decode(encode(image, "TIFF"), LIMIT, channels=1)
+    expected = np.asarray(image.convert("RGB").convert("L"))
+    assert found.dtype == np.uint8 and np.array_equal(found, expected[..., None])
+
+
+def test_sixteen_bits_are_kept_where_they_are_asked_for() -> None:
+    values = np.array([[0, 1, 256, 32768, 65535]], np.uint16)
+    for kind in ("PNG", "TIFF"):
+        found = decode(encode(Image.fromarray(values), kind), LIMIT, 1, 16)
+        assert found.dtype == np.uint16 and np.array_equal(found[..., 0], values)
+    eight = np.array([[0, 1, 255]], np.uint8)
+    found = decode(encode(Image.fromarray(eight)), LIMIT, 1, 16)
+    assert found[..., 0].tolist() == [[0, 257, 65535]]
+    halves = np.array([[0, 0.5, 1]], np.float32)
+    found = decode(encode(Image.fromarray(halves), "TIFF"), LIMIT, 1, 16)
+    assert found[..., 0].tolist() == [[0, 32768, 65535]]
+
+
+def test_of_colours_with_sixteen_bits_the_upper_eight_are_taken() -> None:
+    rows = b"".join(b"\0" + struct.pack(">6H", 0, 255, 256, 65535, 32768, 513) for _ in range(2))
+    parts = [(b"IHDR", struct.pack(">2L5B", 2, 2, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows))]
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in [*parts, (b"IEND", b"")]:
+        data += (
+            struct.pack(">L", len(body)) + name + body + struct.pack(">L", zlib.crc32(name + body))
+        )
+    assert decode(data, LIMIT).tolist() == [[[0, 0, 1], [255, 128, 2]]] * 2

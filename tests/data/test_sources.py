@@ -166,7 +166,7 @@ def test_a_source_without_images_says_what_would_be_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no images \(1 other files\).*\.jpg .*\.ppm"):
         open_source(in_folder({"a.txt": b""}, tmp_path))
     with pytest.raises(ValueError, match=r"allowed: a folder or one of .*\.zip"):
-        open_source(str(tmp_path / "a.txt"))
+        open_source(in_folder({"a.doc": b""}, tmp_path) + "/a.doc")
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:

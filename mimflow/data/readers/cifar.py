@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mimflow.data.readers.files import Files
-from mimflow.data.readers.record import SPLITS, Record, Source
+from mimflow.data.readers.record import SPLITS, Record, Source, Wanted
 
 _PIXELS = 3 * 32 * 32
 
@@ -36,7 +36,7 @@ _NUM_LABELS = {1: 10, 2: 100}
 _PICKLED = ({"data_batch_1", "test_batch", "batches.meta"}, {"train", "test", "meta"})
 
 
-def cifar_source(files: Files) -> Source | None:
+def cifar_source(files: Files, wanted: Wanted) -> Source | None:
     """The records of the batches, or None where there are none."""
     known = {*_BATCHES, *_LABEL_NAMES.values()}.union(*_PICKLED)
     bases = ((name.rpartition("/")[2], i) for i, name in enumerate(files.names))

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mimflow.data.readers.files import Files, check_size, tidy
+from mimflow.data.readers.files import MAX_BYTES, Files, check_size, tidy
+from mimflow.data.readers.ranged import Ranged, local
 
 
 def folder_files(path: Path) -> Files:
@@ -26,15 +27,26 @@ def folder_files(path: Path) -> Files:
     def place(i: int) -> bytes:
         return os.path.join(root, raw.get(names[i], names[i].encode()))  # noqa: PTH118 (bytes)
 
-    def read(i: int) -> bytes:
-        try:
-            with open(place(i), "rb") as file:  # noqa: PTH123 (a path of bytes)
-                check_size(os.fstat(file.fileno()).st_size)
-                return file.read()
-        except (FileNotFoundError, PermissionError) as error:
-            raise ValueError(error.strerror) from error
+    def read(i: int, most: int = MAX_BYTES) -> bytes:
+        return read_file(place(i), most)
 
-    return Files("", names, read, lambda i: os.stat(place(i)).st_size, ignored)  # noqa: PTH116
+    def size(i: int) -> int:
+        return os.stat(place(i)).st_size  # noqa: PTH116
+
+    def ranged(i: int) -> Ranged:
+        return local(Path(os.fsdecode(place(i))))
+
+    return Files("", names, read, size, ignored, "", ranged)
+
+
+def read_file(path: bytes | str, most: int) -> bytes:
+    """The bytes of a file; a ValueError if there is none, it may not be read or is too large."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (a path of bytes)
+            check_size(os.fstat(file.fileno()).st_size, most)
+            return file.read()
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise ValueError(error.strerror) from error
 
 
 def _walk(

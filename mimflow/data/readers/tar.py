@@ -12,57 +12,56 @@ import os
 import shutil
 import tarfile
 import tempfile
-import weakref
 import zlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
-from mimflow.data.readers.files import Files, check_size, tidy
+from mimflow.data.readers.files import MAX_BYTES, Files, check_size, tidy
+from mimflow.data.readers.ranged import Ranged, local
 
 
-def tar_files(path: Path) -> Files:
+def tar_files(archive: Ranged) -> Files:
     """Every plain file in the archive; a name that occurs twice means its last member."""
-    packed = path.name.lower().endswith("gz")
-    archive = _decompressed(path) if packed else cast(BinaryIO, path.open("rb"))
-    try:
-        found, ignored = _index(archive, path)
-    except ValueError:
-        archive.close()
-        raise
+    if archive.read(2, 0) == b"\x1f\x8b":  # gzip
+        archive = _decompressed(archive)
+    found, ignored = _index(archive)
     names = sorted(found)
     places = np.array([found[name] for name in names], np.int64).reshape(-1, 2)  # offset, size
 
-    def read(i: int) -> bytes:
+    def read(i: int, most: int = MAX_BYTES) -> bytes:
         offset, size = places[i].tolist()
-        check_size(size)
-        data = os.pread(archive.fileno(), size, offset)
+        check_size(size, most)
+        data = archive.read(size, offset)
         if len(data) != size:
             raise ValueError("the tar file ends inside this member")
         return data
 
-    weakref.finalize(read, archive.close)
     identity = hashlib.blake2b(places.tobytes(), digest_size=8).hexdigest()
     return Files(" in tar", names, read, lambda i: int(places[i, 1]), +ignored, identity)
 
 
-def _decompressed(path: Path) -> BinaryIO:
-    spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (closed with the source)
+def _decompressed(archive: Ranged) -> Ranged:
+    fd, path = tempfile.mkstemp()
+    spool = os.fdopen(fd, "wb")
     try:
-        with gzip.open(path) as packed:
+        with spool, gzip.open(archive.stream()) as packed:
             shutil.copyfileobj(packed, spool, 1 << 20)
+        return replace(local(Path(path)), name=archive.name)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        spool.close()
-        raise ValueError(f"data.source: {str(path)!r} is damaged or cut off ({error})") from error
-    return spool
+        raise ValueError(
+            f"data.source: {archive.name!r} is damaged or cut off ({error})"
+        ) from error
+    finally:
+        Path(path).unlink()
 
 
-def _index(file: BinaryIO, path: Path) -> tuple[dict[str, tuple[int, int]], Counter[str]]:
+def _index(archive: Ranged) -> tuple[dict[str, tuple[int, int]], Counter[str]]:
     found: dict[str, tuple[int, int]] = {}
     ignored: Counter[str] = Counter()
-    file.seek(0)
+    file, path = archive.stream(), archive.name
     try:
         with tarfile.open(
             fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape"
@@ -81,8 +80,8 @@ def _index(file: BinaryIO, path: Path) -> tuple[dict[str, tuple[int, int]], Coun
                     found[name] = (member.offset_data, member.size)
             end = tar.offset
     except tarfile.TarError as error:
-        raise ValueError(f"data.source: {str(path)!r} is no sound tar file ({error})") from error
+        raise ValueError(f"data.source: {path!r} is no sound tar file ({error})") from error
     # tarfile takes a damaged header for the end of the archive; the true end is a block of zeros
-    if os.pread(file.fileno(), 512, end).strip(b"\0"):
-        raise ValueError(f"data.source: {str(path)!r} is damaged: no tar header at byte {end}")
+    if archive.read(512, end).strip(b"\0"):
+        raise ValueError(f"data.source: {path!r} is damaged: no tar header at byte {end}")
     return found, ignored

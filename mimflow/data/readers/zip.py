@@ -6,19 +6,17 @@ gives up on a whole archive when one name that is marked as UTF-8 is not (format
 
 from __future__ import annotations
 
-import os
 import struct
-import weakref
 import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mimflow.data.readers.files import Files, check_size, tidy
+from mimflow.data.readers.files import MAX_BYTES, Files, check_size, tidy
+from mimflow.data.readers.ranged import Ranged
 
 _TAIL = struct.Struct("<4s4H2LH")  # end of the table of contents
 _TAIL64 = struct.Struct("<4sQ2H2L4Q")
@@ -39,14 +37,13 @@ class _Member(NamedTuple):
     offset: int
 
 
-def zip_files(path: Path) -> Files:
+def zip_files(archive: Ranged) -> Files:
     """Every file in the archive; a name that occurs twice means its last member, as in unzip."""
-    with path.open("rb") as file:
-        table, shift = _table(file.fileno(), path)
+    table, shift = _table(archive)
     ignored: Counter[str] = Counter()
     found: dict[str, int] = {}
     rows = array("q")
-    for raw, member in _members(table, path):
+    for raw, member in _members(table, archive.name):
         name = tidy(raw)
         if raw.endswith(b"/"):
             continue
@@ -60,38 +57,33 @@ def zip_files(path: Path) -> Files:
     order = np.array([found[name] for name in names], np.int64)
     kept = np.array(rows, np.int64).reshape(-1, len(_Member._fields))[order]
 
-    archive = path.open("rb")
-
-    def read(i: int) -> bytes:
+    def read(i: int, most: int = MAX_BYTES) -> bytes:
         member = _Member(*kept[i].tolist())
-        return _read(archive.fileno(), member._replace(offset=member.offset + shift))
+        return _read(archive, member._replace(offset=member.offset + shift), most)
 
-    weakref.finalize(read, archive.close)
     identity = f"{zlib.crc32(table):08x}"
     return Files(" in zip", names, read, lambda i: int(kept[i, 4]), +ignored, identity)
 
 
-def _table(fd: int, path: Path) -> tuple[bytes, int]:
+def _table(archive: Ranged) -> tuple[bytes, int]:
     """The table of contents, and the length of what stands before the archive in its file."""
-    length = os.fstat(fd).st_size
-    tail = os.pread(fd, 1 << 17, max(0, length - (1 << 17)))  # a comment has 64 KiB at most
+    length, path = archive.size, archive.name
+    tail = archive.read(1 << 17, max(0, length - (1 << 17)))  # a comment has 64 KiB at most
     at = _tail(tail)
     if at < 0 or at + _TAIL.size > len(tail):
-        raise ValueError(f"data.source: {str(path)!r} is no zip file, or its end is missing")
+        raise ValueError(f"data.source: {path!r} is no zip file, or its end is missing")
     end = length - len(tail) + at
     *_, size, offset, _ = _TAIL.unpack_from(tail, at)
     if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":  # the locator of zip64
         end -= 20 + _TAIL64.size
-        head = os.pread(fd, _TAIL64.size, end) if end >= 0 else b""
+        head = archive.read(_TAIL64.size, end) if end >= 0 else b""
         if head[:4] != b"PK\6\6":
-            raise ValueError(
-                f"data.source: {str(path)!r}: the zip64 table is not where it should be"
-            )
+            raise ValueError(f"data.source: {path!r}: the zip64 table is not where it should be")
         *_, size, offset = _TAIL64.unpack(head)
     shift = end - size - offset
     if shift < 0:
-        raise ValueError(f"data.source: {str(path)!r}: the zip table of contents is damaged")
-    return os.pread(fd, size, end - size), shift
+        raise ValueError(f"data.source: {path!r}: the zip table of contents is damaged")
+    return archive.read(size, end - size), shift
 
 
 def _tail(tail: bytes) -> int:
@@ -105,11 +97,11 @@ def _tail(tail: bytes) -> int:
     return last
 
 
-def _members(table: bytes, path: Path) -> Iterator[tuple[bytes, _Member]]:
+def _members(table: bytes, path: str) -> Iterator[tuple[bytes, _Member]]:
     at = 0
     while at < len(table):
         if table[at : at + 4] != b"PK\1\2" or at + _ENTRY.size > len(table):
-            raise ValueError(f"data.source: {str(path)!r}: the zip table of contents is damaged")
+            raise ValueError(f"data.source: {path!r}: the zip table of contents is damaged")
         entry = _ENTRY.unpack_from(table, at)
         flags, method, crc, packed, size = entry[3], entry[4], entry[7], entry[8], entry[9]
         name, extra, comment = entry[10:13]
@@ -118,7 +110,7 @@ def _members(table: bytes, path: Path) -> Iterator[tuple[bytes, _Member]]:
         if _IN_ZIP64 in sizes:
             sizes = _wide(table[at + name : at + name + extra], sizes)
         if max(sizes) >= 1 << 62:
-            raise ValueError(f"data.source: {str(path)!r}: the zip table of contents is damaged")
+            raise ValueError(f"data.source: {path!r}: the zip table of contents is damaged")
         yield table[at : at + name], _Member(flags, method, crc, sizes[1], sizes[0], sizes[2])
         at += name + extra + comment
 
@@ -136,16 +128,16 @@ def _wide(extra: bytes, sizes: list[int]) -> list[int]:
     return sizes
 
 
-def _read(fd: int, member: _Member) -> bytes:
-    check_size(member.size)
+def _read(archive: Ranged, member: _Member, most: int) -> bytes:
+    check_size(member.size, most)
     if member.flags & 1:
         raise ValueError("the zip member is encrypted")
-    head = os.pread(fd, _LOCAL.size, member.offset)
+    head = archive.read(_LOCAL.size, member.offset)
     if len(head) < _LOCAL.size or head[:4] != b"PK\3\4":
         raise ValueError("the zip member is not where the table of contents says")
     *_, name, extra = _LOCAL.unpack(head)
-    check_size(member.packed)
-    data = os.pread(fd, member.packed, member.offset + _LOCAL.size + name + extra)
+    check_size(member.packed, MAX_BYTES)
+    data = archive.read(member.packed, member.offset + _LOCAL.size + name + extra)
     if member.method == _DEFLATED:
         try:
             data = zlib.decompressobj(-15).decompress(data, member.size + 1)

@@ -2,6 +2,10 @@
 
 A record's shard is a hash of its name, so any number of jobs makes the same shards. Its rows stand
 in the order of the splits, then of the names: each split is one range of rows.
+
+`encoding` (in the schema's metadata and the index) says what `image` holds: a picture's file
+("file"), uint8 (height, width, 3) ("raw"), or points as little-endian float32 (height, width)
+("points": height is their number, width 3 for x y z, 6 with their normals).
 """
 
 from __future__ import annotations
@@ -22,11 +26,15 @@ COLUMNS = {
     "content": pa.binary(16),  # a hash of the upright pixels: equal for equal pictures
 }
 ANNOTATIONS = {
-    "semantic": pa.large_binary(),  # uint8 (H, W)
-    "instances": pa.large_binary(),  # uint8 (H, W)
-    "boxes": pa.list_(pa.list_(pa.float32(), 4)),
-    "classes": pa.list_(pa.int32()),
+    "semantic": pa.large_binary(),  # uint8 (H, W): the class of each pixel
+    "semantic_png": pa.large_binary(),  # the same as a PNG of one channel
+    "instances": pa.large_binary(),  # uint8 (H, W): the number of the object, from 1
+    "boxes": pa.list_(pa.list_(pa.float32(), 4)),  # (K, 4): x0 y0 x1 y1, edges of pixels
+    "classes": pa.list_(pa.int32()),  # (K,): class of each box
+    "crowd": pa.list_(pa.bool_()),  # (K,): the box holds many, and does not count as a miss
+    "segments": pa.list_(pa.binary()),  # (K,): mask of each box, COCO's compressed run lengths
     "caption": pa.string(),
+    "group": pa.string(),  # what no split may tear apart
 }
 
 

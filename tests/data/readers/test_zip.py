@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimflow.data.readers.files import tidy
+from mimflow.data.readers.ranged import local
 from mimflow.data.readers.zip import zip_files
 from mimflow.data.sources import open_source
 
@@ -75,7 +76,7 @@ def test_the_zip_reader_agrees_with_zipfile(
                 info.compress_type = method
                 with file.open(info, "w", force_zip64=wide) as member:
                     member.write(data)
-        files = zip_files(path)
+        files = zip_files(local(path))
         read = {name: files.read(i) for i, name in enumerate(files.names)}
         with zipfile.ZipFile(path) as file:
             expected = {info.filename: file.read(info) for info in file.infolist()}
@@ -88,4 +89,4 @@ def test_a_comment_that_looks_like_the_end_is_seen_through(tmp_path: Path) -> No
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("a.png", b"1")
             file.comment = comment
-        assert zip_files(path).names == ["a.png"]
+        assert zip_files(local(path)).names == ["a.png"]
