@@ -15,7 +15,7 @@ from math import ceil, floor
 import numpy as np
 from PIL import Image
 
-from mimflow.data.decode import decode
+from mimflow.data.decode import check_size, decode
 from mimflow.data.fast_decode import library
 from mimflow.data.jpeg import is_plain
 
@@ -95,6 +95,7 @@ class Encoded:
             window = whole  # asked for the second time: more may come
         try:
             if self._is_plain():
+                check_size(self.shape[1], self.shape[0], self.max_pixels)
                 pixels = decode_window(self.data, self.shape[:2], factor, window)
             else:
                 window, pixels = whole, decode(self.data, self.max_pixels)
@@ -118,13 +119,16 @@ def decode_window(
     pixels = fast.decode(data, shape, factor, window) if fast is not None else None
     if pixels is not None:
         return pixels
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        if factor > 1:
-            image.draft(None, (shape[1] // factor, shape[0] // factor))
-        try:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            if factor > 1:
+                image.draft(None, (shape[1] // factor, shape[0] // factor))
             return np.asarray(image.convert("RGB").crop(window))
-        except OSError as error:  # Pillow's word for a file with a fault
-            raise ValueError(str(error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder that meets damaged bytes may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(reason[:200]) from error
 
 
 def resize(pixels: np.ndarray, box: np.ndarray, out: np.ndarray) -> None:

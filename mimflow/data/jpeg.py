@@ -13,7 +13,8 @@ _ORIENTATION = 0x0112
 
 def is_plain(data: memoryview, height: int, width: int) -> bool:
     """Whether this is an 8-bit grey or three-colour file of that size, stored upright."""
-    if bytes(data[:3]) != b"\xff\xd8\xff":
+    data = data.cast("B")  # Arrow's bytes have signs
+    if data[:3] != b"\xff\xd8\xff":
         return False
     place, framed, tagged = 2, False, False
     while place + 10 < len(data) and data[place] == 0xFF and data[place + 1] != _SCAN:
