@@ -145,8 +145,11 @@ class Shards:
         present = [name for name in _ANNOTATION if name in shard.batch.schema.names]
         return {name: _ANNOTATION[name](shard.batch.column(name)[row], shape) for name in present}
 
-    def verify(self) -> None:
-        """Read every shard once; a ValueError names those whose bytes are not the index's."""
+    def verify(self) -> int:
+        """Read every shard of the index once, of all splits; the number of them.
+
+        A ValueError names those whose bytes are not the index's.
+        """
         found = {name: sha256(self.folder / name) for name in self._hashes}
         wrong = [name for name, expected in self._hashes.items() if found[name] != expected]
         if wrong:
@@ -155,6 +158,7 @@ class Shards:
                 f"{self.folder / wrong[0]}: sha256 {found[wrong[0]]}, but the index says"
                 f" {self._hashes[wrong[0]]}{more}"
             )
+        return len(found)
 
     def _find(self, i: int) -> tuple[_Open, int]:
         """The shard of record i and the row in it."""
