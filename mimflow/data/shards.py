@@ -77,6 +77,7 @@ class Shards:
         self._firsts = [shard["splits"][split][0] for shard in held]
         self._ends = list(accumulate(shard["splits"][split][1] for shard in held))
         self._open: dict[int, _Open] = {}
+        self._checked: set[int] = set()
         self._staged = staged(folder, {name: self._hashes[name] for name in self._names})
 
     def __len__(self) -> int:
@@ -125,11 +126,11 @@ class Shards:
 
     def pixels(self, i: int, max_pixels: int) -> np.ndarray:
         """uint8 (H, W, 3); raw pixels are a view that must not be written to."""
-        if self.encoding == "raw":
-            return np.frombuffer(self.image(i), np.uint8).reshape(*self.shape(i), 3)
-        from mimflow.data.decode import decode  # raw shards need no Pillow
-
         try:
+            if self.encoding == "raw":
+                return np.frombuffer(self.image(i), np.uint8).reshape(*self.shape(i), 3)
+            from mimflow.data.decode import decode  # raw shards need no Pillow
+
             return decode(self.image(i), max_pixels)
         except ValueError as error:
             raise ValueError(f"{self.where(i)}: {error}") from error
@@ -172,27 +173,28 @@ class Shards:
         if place not in self._open:
             if len(self._open) >= OPEN:
                 del self._open[next(iter(self._open))]  # the first opened
-            self._open[place] = self._opened(self._path(place), self._rows[self._names[place]])
+            self._open[place] = self._opened(place)
         return self._open[place]
 
     def _path(self, place: int) -> Path:
         name = self._names[place]
         return self._staged.get(name, self.folder / name)
 
-    @staticmethod
-    def _opened(path: Path, rows: int) -> _Open:
+    def _opened(self, place: int) -> _Open:
+        path, rows = self._path(place), self._rows[self._names[place]]
         try:
             batch = open_batch(path)
+            if place not in self._checked:  # once: so that no damage makes Arrow read elsewhere
+                batch.validate(full=True)
             label, height, width = (batch.column(name).to_numpy() for name in _NUMBERS)
-            _, buffer, images = batch.column("image").buffers()
-        except (pa.ArrowException, KeyError) as error:
-            raise ValueError(f"{path}: no shard: {str(error).splitlines()[0]}") from error
+            _, ends, images = batch.column("image").buffers()
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{path}: the shard cannot be read: {reason}") from error
         if batch.num_rows != rows:
             raise ValueError(f"{path}: {batch.num_rows} records, but the index says {rows}")
-        ends = np.frombuffer(buffer, np.int64)[: rows + 1]
-        if (np.diff(ends) < 0).any() or ends[0] < 0 or ends[-1] > len(images):
-            raise ValueError(f"{path}: the places of its images are damaged")
-        return _Open(batch, label, height, width, ends, memoryview(images))
+        self._checked.add(place)
+        return _Open(batch, label, height, width, np.frombuffer(ends, np.int64), memoryview(images))
 
 
 def _check(path: str, size: int) -> None:
