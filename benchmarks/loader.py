@@ -81,51 +81,59 @@ def prepare(photos: Path, folder: Path, side: int | None) -> None:
 
 
 def show(title: str, folder: Path, missing: dict[str, str]) -> None:
-    """Runs everyone in turn and prints the table."""
-    reasons, running = dict(missing), {}
-    for name in (*OURS, *PEERS):
-        if name not in reasons:
-            running[name] = start(name, folder)
-            if running[name].stdout.readline() != "ready\n":
-                reasons[name] = f"does not run: {end(running.pop(name))}"
-    rates: dict[str, list[float]] = {name: [] for name in running}
-    for _ in range(WARM + EPOCHS):
-        for name in list(running):
-            running[name].stdin.write("\n")
-            running[name].stdin.flush()
-            answer = running[name].stdout.readline()
-            if answer:
+    """Runs everyone in turn and prints the table; a ratio is the median of the rounds'."""
+    reasons, rates = dict(missing), {name: [] for name in (*OURS, *PEERS)}
+    running = {name: Peer(name, folder) for name in rates if name not in reasons}
+    for turn in range(1 + WARM + EPOCHS):  # the first answer is that it is ready
+        for name, peer in list(running.items()):
+            answer = peer.ask() if turn else peer.answer()
+            if not answer:
+                reasons[name] = f"does not run: {running.pop(name).end()}"
+            elif turn > WARM:
                 rates[name].append(float(answer))
-            else:
-                reasons[name] = f"does not run: {end(running.pop(name))}"
-    for process in running.values():
-        end(process)
-    median = {name: statistics.median(rates[name][WARM:]) for name in running}
+    for peer in running.values():
+        peer.end()
     print(f"\n| {title} | images/s | lowest to highest | ours / this |\n| --- | --- | --- | --- |")
-    for name in (*OURS, *PEERS):
+    for name, found in rates.items():
         if name in reasons:
             print(f"| {name} | {reasons[name]} | | |")
             continue
-        spread = f"{min(rates[name][WARM:]):,.0f} to {max(rates[name][WARM:]):,.0f}"
-        ratio = median["ours"] / median[name]
-        print(f"| {name} | {median[name]:,.0f} | {spread} | {ratio:.2f} |", flush=True)
+        ratio = statistics.median(a / b for a, b in zip(rates["ours"], found, strict=True))
+        spread = f"{min(found):,.0f} to {max(found):,.0f}"
+        print(f"| {name} | {statistics.median(found):,.0f} | {spread} | {ratio:.2f} |", flush=True)
 
 
-def start(name: str, folder: Path) -> subprocess.Popen[str]:
+class Peer:
     """A loader in the environment that it belongs to."""
-    python = sys.executable if name in OURS else str(ENVIRONMENT / "bin/python")
-    return subprocess.Popen(
-        [python, "-m", "benchmarks.loader_peers", name, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
+    def __init__(self, name: str, folder: Path):
+        python = sys.executable if name in OURS else str(ENVIRONMENT / "bin/python")
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `end`)
+        self.process = subprocess.Popen(
+            [python, "-m", "benchmarks.loader_peers", name, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            text=True,
+        )
 
-def end(process: subprocess.Popen[str]) -> str:
-    """The last line it said."""
-    return _last(process.communicate()[1])
+    def ask(self) -> str:
+        """Images a second of one more epoch; nothing when it has ended."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def end(self) -> str:
+        """The last line it said."""
+        self.process.communicate()
+        self.said.seek(0)
+        with self.said:
+            return _last(self.said.read())
 
 
 def _last(text: str) -> str:
