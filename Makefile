@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: clean-state bench-resume run test snakemake sync check lint workspace link-data lock .venv-ready
+.PHONY: bench-loader bench-resume check clean-state link-data lint lock run snakemake sync test workspace .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -31,6 +31,9 @@ check: $(INSTALLED) ## is params.yaml right?
 
 lint: $(INSTALLED) ## format, lint, types
 	@ruff format --check . && ruff check . && mypy
+
+bench-loader: $(INSTALLED) ## the loader beside its peers and the limit (fetches the peers into .bench)
+	@OMP_NUM_THREADS=1 python -m benchmarks.loader $(ARGS)
 
 workspace: $(INSTALLED) ## make workspace PRESET=cifar10 DIR=../cifar10
 	@mimflow workspace $(PRESET) $(DIR)

@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_subparsers(required=True, metavar="command").add_parser
     add("check", help="is params.yaml right?").set_defaults(act=_check)
     add("table", help="print the results").set_defaults(act=_table)
+    add("verify-data", help="read every shard once").set_defaults(act=_verify_data)
     sync = add("sync", help="record in DVC and Snakemake what the other made")
     sync.add_argument("--no-touch", action="store_true", help="DVC only")
     sync.set_defaults(act=_sync)
@@ -66,6 +67,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
     check(read_yaml(Path("params.yaml")))
     print("params.yaml is right")
+
+
+def _verify_data(arguments: argparse.Namespace) -> None:
+    from mimflow.data.shards import Shards
+
+    index = Path("data/index.json")
+    if not index.exists():
+        raise ValueError(f"{index}: not made yet; the stage `shards` makes it")
+    splits = json.loads(index.read_bytes())["splits"]
+    shards = Shards(index, Path("data/shards"), next(iter(splits)))
+    print(f"{shards.verify()} shards are as {index} says")
 
 
 def _sync(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,10 @@
 """Views of images: cut by the loader as uint8, finished on the device (flip, scale to mean 0 and
 deviation 1).
 
-A view is a function of the image and of numbers drawn for (seed, epoch, sample). C channels, S side
-of the view.
+A view is a function of the image and of numbers drawn for (seed, epoch, sample). An image is an
+array, or a stored picture (`mimflow/data/encoded.py`) of which `fill` decodes what is needed: give
+it all boxes of an image at once. A box is (left, top, width, height). C channels, S side of the
+view.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mimflow.data.encoded import Box, Encoded
+from mimflow.data.handover import empty
 from mimflow.draw import Draw
 from mimflow.params.fields import Augment
 
-Images = Sequence[np.ndarray]  # uint8 (H, W, C) each, or one array (B, H, W, C)
+Images = Sequence[np.ndarray | Encoded]  # uint8 (H, W, C) each, or one array (B, H, W, C)
 Views = Callable[[Images, Draw], dict[str, np.ndarray]]
 
 
@@ -51,31 +55,47 @@ def crop(images: Images, size: int, smallest: float, draw: Draw) -> np.ndarray:
     Ten tries to fit, then the largest part with an allowed aspect, in the middle (Inception's crop
     as torchvision has it).
     """
-    tries = draw.uniform("crop", 40).reshape(-1, 10, 4)
-    out = np.empty((len(images), size, size, images[0].shape[-1]), np.uint8)
-    for image, numbers, place in zip(images, tries, out, strict=True):
-        height, width = image.shape[:2]
-        x, y, w, h = _box(height, width, smallest, numbers)
-        picture = Image.fromarray(image)
-        place[:] = np.asarray(
-            picture.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + w, y + h))
-        )
+    boxes = crop_boxes(images, smallest, draw)
+    out = empty((len(images), size, size, images[0].shape[-1]))
+    for image, box, place in zip(images, boxes.tolist(), out, strict=True):
+        fill(image, [box], [place])
     return out
 
 
-def _box(
-    height: int, width: int, smallest: float, numbers: np.ndarray
-) -> tuple[int, int, int, int]:
-    area = (smallest + (1 - smallest) * numbers[:, 0].astype(np.float64)) * height * width
-    ratio = np.exp(np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * numbers[:, 1])
+def fill(image: np.ndarray | Encoded, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> None:
+    """Puts each box of the image, resized (bicubic, antialiased), in its `out` uint8 (h, w, C)."""
+    if isinstance(image, Encoded):
+        image.fill(boxes, outs)
+        return
+    picture = Image.fromarray(image)
+    for (x, y, width, height), out in zip(boxes, outs, strict=True):
+        corners = (x, y, x + width, y + height)
+        size = out.shape[1], out.shape[0]
+        out[:] = np.asarray(picture.resize(size, Image.Resampling.BICUBIC, corners))
+
+
+def crop_boxes(images: Images, smallest: float, draw: Draw, name: str = "crop") -> np.ndarray:
+    """int64 (B, 4): a box of each image, drawn under `name` as `crop` says."""
+    numbers = draw.uniform(name, 40).reshape(-1, 10, 4)
+    sides = np.array([image.shape[:2] for image in images]).reshape(-1, 2, 1)
+    height, width = sides[:, 0], sides[:, 1]  # (B, 1)
+    area = (smallest + (1 - smallest) * numbers[..., 0].astype(np.float64)) * height * width
+    ratio = np.exp(np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * numbers[..., 1])
     w, h = np.rint(np.sqrt(area * ratio)).astype(int), np.rint(np.sqrt(area / ratio)).astype(int)
-    fits = np.flatnonzero((w > 0) & (w <= width) & (h > 0) & (h <= height))
-    if len(fits):
-        i = fits[0]
-        x, y = int(numbers[i, 2] * (width - w[i] + 1)), int(numbers[i, 3] * (height - h[i] + 1))
-        return x, y, int(w[i]), int(h[i])
-    w0, h0 = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
-    return (width - w0) // 2, (height - h0) // 2, w0, h0
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)  # (B, 10)
+    first = np.arange(len(images)), fits.argmax(1)
+    w, h = w[first], h[first]
+    height, width = height[:, 0], width[:, 0]
+    x = (numbers[..., 2][first] * (width - w + 1)).astype(int)
+    y = (numbers[..., 3][first] * (height - h + 1)).astype(int)
+    none = ~fits.any(1)
+    for i in np.flatnonzero(none):
+        w[i], h[i] = (
+            min(width[i], round(height[i] * 4 / 3)),
+            min(height[i], round(width[i] * 4 / 3)),
+        )
+        x[i], y[i] = (width[i] - w[i]) // 2, (height[i] - h[i]) // 2
+    return np.stack([x, y, w, h], 1)
 
 
 def fit(images: Images, size: int) -> np.ndarray:
@@ -84,18 +104,15 @@ def fit(images: Images, size: int) -> np.ndarray:
     """
     if isinstance(images, np.ndarray) and images.shape[1:3] == (size, size):
         return images
-    out = np.empty((len(images), size, size, images[0].shape[-1]), np.uint8)
+    out = empty((len(images), size, size, images[0].shape[-1]))
     for image, place in zip(images, out, strict=True):
         height, width = image.shape[:2]
         side = min(height, width)
         x, y = (width - side) / 2, (height - side) / 2
-        if side == size:
+        if side == size and isinstance(image, np.ndarray):
             place[:] = image[int(y) : int(y) + size, int(x) : int(x) + size]
         else:
-            box = (x, y, x + side, y + side)
-            place[:] = np.asarray(
-                Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box)
-            )
+            fill(image, [(x, y, side, side)], [place])
     return out
 
 

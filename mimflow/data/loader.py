@@ -1,7 +1,8 @@
 """Batches of a run: a function of (seed, step), whatever the number of workers and ranks.
 
 Step s holds the global positions s * B to (s + 1) * B - 1; a rank takes its equal share of them.
-Images that fit in memory are decoded once; otherwise workers decode, cut and hand over uint8.
+Images of one size that fit in memory are decoded once; of others the workers decode what the views
+ask for. They hand over uint8, through memory that is shared from the start.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mimflow.data.augment import Images, Views
+from mimflow.data.fast_decode import library
+from mimflow.data.handover import tensors
 from mimflow.data.order import samples_at
 from mimflow.data.shards import Shards
 from mimflow.draw import Draw
@@ -25,7 +28,7 @@ IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept
 
 class Batches(Dataset[dict[str, np.ndarray]]):
     """Item s: the views of step s, with `sample` (B,) and `place` (B,), its place in the global
-    batch.
+    batch. `window`: how many images are mixed with each other, None all (`order.py`).
     """
 
     def __init__(
@@ -37,23 +40,24 @@ class Batches(Dataset[dict[str, np.ndarray]]):
         max_pixels: int,
         rank: int = 0,
         ranks: int = 1,
+        window: int | None = None,
     ):
         self.shards, self.views, self.seed, self.max_pixels = shards, views, seed, max_pixels
-        self.batch = batch
+        self.batch, self.window = batch, window
         self.place = np.arange(rank * batch // ranks, (rank + 1) * batch // ranks)
         self.decoded = decode_all(shards, max_pixels)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         positions = step * self.batch + self.place
-        sample = samples_at(positions, len(self.shards), self.seed)  # (B,)
+        sample = samples_at(positions, len(self.shards), self.seed, self.window)  # (B,)
         epoch = positions // len(self.shards)
-        images: Images = (
-            self.decoded[sample]
-            if self.decoded is not None
-            else [self.shards.pixels(int(i), self.max_pixels) for i in sample]
-        )
         draw = Draw((epoch << 40) | sample, "views", self.seed)
-        return {**self.views(images, draw), "sample": sample, "place": self.place}
+        return {**self.views(self._images(sample), draw), "sample": sample, "place": self.place}
+
+    def _images(self, sample: np.ndarray) -> Images:
+        if self.decoded is not None:
+            return self.decoded[sample]
+        return [self.shards.picture(i, self.max_pixels) for i in sample.tolist()]
 
 
 def decode_all(shards: Shards, max_pixels: int) -> np.ndarray | None:
@@ -71,16 +75,29 @@ def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]
     """The batches of steps `start` to `stop` - 1 as tensors, in order.
 
     The number of worker processes is a fact of the machine and changes nothing: MIMFLOW_WORKERS, or
-    none where all images are decoded, or one for each core up to eight.
+    none where all images are decoded, or one for each core up to eight. A ValueError of a worker
+    comes as its own line.
     """
     default = 0 if batches.decoded is not None else min(len(os.sched_getaffinity(0)), 8)
     workers = int(os.environ.get("MIMFLOW_WORKERS", default))
+    if batches.decoded is None:
+        library()  # once for all workers
     loader: DataLoader[Any] = DataLoader(
         batches,
         batch_size=None,  # an item is a batch
         sampler=range(start, stop),
         num_workers=workers,
+        collate_fn=tensors,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    return _in_one_line(iter(loader))
+
+
+def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    try:
+        yield from batches
+    except ValueError as error:  # torch adds the worker's traceback
+        raise ValueError(
+            str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        ) from error

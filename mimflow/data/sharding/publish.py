@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
+from mimflow.files import replacing
+
 
 def publish(parts: Path, folder: Path) -> None:
-    """Makes `folder` hold exactly the shards of `parts`, on the same file system, and removes
-    `parts`.
-    """
+    """Makes `folder` hold exactly the shards of `parts`, and removes `parts`."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = sorted(parts.glob("*.arrow"))
     names = {shard.name for shard in shards}
@@ -17,5 +18,15 @@ def publish(parts: Path, folder: Path) -> None:
         if old.name not in names:
             old.unlink()
     for shard in shards:
-        shard.replace(folder / shard.name)
+        _move(shard, folder / shard.name)
     shutil.rmtree(parts)
+
+
+def _move(shard: Path, place: Path) -> None:
+    try:
+        shard.replace(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with replacing(place) as beside:  # another file system, behind a link
+            shutil.copyfile(shard, beside)
