@@ -62,7 +62,7 @@ def predict(
     peak = scaled_rate(how.base_lr, batch)
     for step in range(max(how.epochs * count // batch, 1)):
         rows = samples_at(np.arange(step * batch, (step + 1) * batch), count, how.seed)
-        x = torch.from_numpy(train[rows]).float()  # (B, N, D)
+        x = torch.from_numpy(train[rows].astype(np.float32))  # (B, N, D)
         loss = nn.functional.cross_entropy(probe(x), truth[rows])
         for group in optimiser.param_groups:
             group["lr"] = warmup_cosine(step * batch / count, how.epochs, how.warmup, peak)
@@ -71,8 +71,6 @@ def predict(
         optimiser.step()
     probe.eval()
     with torch.inference_mode():
-        found = [
-            probe(torch.from_numpy(np.asarray(held[i : i + HELD_ROWS])).float()).argmax(1)
-            for i in range(0, len(held), HELD_ROWS)
-        ]
+        parts = (held[i : i + HELD_ROWS].astype(np.float32) for i in range(0, len(held), HELD_ROWS))
+        found = [probe(torch.from_numpy(x)).argmax(1) for x in parts]
     return {"probe": torch.cat(found).numpy()}

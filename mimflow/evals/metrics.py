@@ -9,18 +9,16 @@ beside the metrics, for paired statistics.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from mimflow.evals.items import write_items
 from mimflow.evals.statistics import student
 from mimflow.evals.stored import Draw
-from mimflow.files import canonical, replacing, write
+from mimflow.files import canonical, write
 
 # (train (n, ...), its labels 0..C-1 (n,), held (m, ...)) -> variant -> predicted labels (m,), or
 # (R, m) where the variant was tried R times.
@@ -58,7 +56,7 @@ def write_metrics(
     known = {split: y >= 0 for split, y in labels.items()}
     if not all(k.any() for k in known.values()):
         write(out, canonical({"labels": 0}))
-        _write_items(out, np.zeros((1, 0), bool), np.zeros(0, np.int32))
+        write_items(out, np.zeros((1, 0), bool), np.zeros(0, np.int32))
         return
     classes, train = np.unique(labels["train"][known["train"]], return_inverse=True)
     truth = labels["held"][known["held"]]
@@ -74,7 +72,7 @@ def write_metrics(
     write(
         out, canonical({k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()})
     )
-    _write_items(out, best_of(table, headline).variants[headline], truth)
+    write_items(out, best_of(table, headline).variants[headline], truth)
 
 
 def best_of(table: list[Right], variant: str) -> Right:
@@ -102,19 +100,3 @@ def summarise(table: list[Right], headline: str, grid: bool) -> dict[str, Any]:
         if len(tried) > 1:
             result[f"{v}_pm"] = student(tried).half
     return result
-
-
-def items_file(metrics: Path) -> Path:
-    """Where the images that were right are kept, beside a metrics file."""
-    return metrics.with_name(f"{metrics.stem}.items.safetensors")
-
-
-def _write_items(out: Path, right: np.ndarray, truth: np.ndarray) -> None:
-    """`right` uint8 (m,): how often each held-out image was right, of `tries`; `items` says which
-    images these are.
-    """
-    same = hashlib.sha256(truth.astype("<i4").tobytes()).hexdigest()[:16]
-    card = {"tries": len(right), "items": f"{len(truth)}-{same}"}
-    with replacing(items_file(out)) as file:
-        counts = {"right": right.sum(0).astype(np.uint8)}
-        save_file(counts, file, {"card": json.dumps(card, sort_keys=True)})
