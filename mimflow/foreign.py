@@ -37,7 +37,7 @@ def import_encoder(weights: Path, name: str, kwargs: dict[str, Any]) -> nn.Modul
                 f"{weights}: {key} is {tuple(found[key].shape)}, but timm's {name} with {kwargs}"
                 f" has {tuple(x.shape)}"
             )
-    left = [key for key in found if key not in wanted]
+    left = sorted(key for key in found if key not in wanted)
     if left:
         print(f"{weights}: not part of the encoder: {_few(left)}", file=sys.stderr)
     model.load_state_dict({key: found[key] for key in wanted})

@@ -45,8 +45,8 @@ def verify(name: str, tolerance: float) -> list[str]:
             failure = _run(stage, Path(folder))
             if failure:
                 return [*wrong, f"{stage.name}: {failure}"]
-        for path in _metrics(made_again):
-            wrong += _compare(path, Path(folder) / path, tolerance)
+        for file in _metrics(made_again):
+            wrong += _compare(file, Path(folder) / file, tolerance)
     return wrong
 
 

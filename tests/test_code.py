@@ -54,7 +54,7 @@ def test_a_changed_mask_changes_the_method_that_uses_it_and_nothing_else(tree: P
 
 def test_a_changed_evaluation_changes_no_other(tree: Path) -> None:
     before = hashes(tree)
-    edit(tree / "mimflow/evals/knn.py", "CHUNK = 1000", "CHUNK = 999")
+    edit(tree / "mimflow/evals/knn.py", "ROWS, BANK = 1000", "ROWS, BANK = 999")
     after = hashes(tree)
     assert {name for name in before if before[name] != after[name]} == {"knn"}
 

@@ -134,7 +134,11 @@ MISTAKES = [  # in the toy preset; each line follows "params.yaml: "
     ),
     ("precision: bf16", "precision: fp8", "runs.mae.precision: 'fp8' is not allowed: it should be"),
     ("\nfeatures:", "\nfeature:", "feature: unknown section (nearest: features;"),
-    ("knn: [mae,", "knn: [mea,", "evaluate.knn: 'mea' is no run or control (nearest: mae;"),
+    (
+        "knn: [mae,",
+        "knn: [mea,",
+        "evaluate.knn: 'mea' is no run, control or encoder (nearest: mae;",
+    ),
     ("kind: pixels", "kind: pixel", "controls.pixels.kind: 'pixel' (nearest: pixels;"),
 ]
 
