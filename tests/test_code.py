@@ -26,7 +26,8 @@ def tree(tmp_path: Path) -> Path:
 
 def hashes(root: Path) -> dict[str, dict[str, str]]:
     code._tree.cache_clear()
-    names = ("shards", "controls", "features", "knn", "linear", "report", "mae")
+    tasks = ("knn", "linear", "linear_sgd", "attentive", "fewshot", "diagnostics")
+    names = ("shards", "controls", "encoders", "features", *tasks, "report", "mae")
     return {name: code_hash(modules_of(name, root), root) for name in names}
 
 
