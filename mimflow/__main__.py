@@ -34,6 +34,23 @@ def _parser() -> argparse.ArgumentParser:
     add("check", help="is params.yaml right?").set_defaults(act=_check)
     add("table", help="print the results").set_defaults(act=_table)
     add("verify-data", help="read every shard once").set_defaults(act=_verify_data)
+    compare = add("compare", help="the difference of two runs in every task, and its interval")
+    compare.add_argument("first")
+    compare.add_argument("second")
+    compare.set_defaults(act=_compare)
+    verify = add(
+        "verify", help="does a row of the committed table hold? evaluates its encoder again"
+    )
+    verify.add_argument("name")
+    verify.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="what another machine's rounding may change (default: 0.5; 0 asks for equal numbers)",
+    )
+    verify.set_defaults(act=_verify)
+    add("published", help="our numbers beside published ones").set_defaults(act=_published)
     sync = add("sync", help="record in DVC and Snakemake what the other made")
     sync.add_argument("--no-touch", action="store_true", help="DVC only")
     sync.set_defaults(act=_sync)
@@ -94,15 +111,20 @@ def _new_run(arguments: argparse.Namespace) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from mimflow.report.tables import cells
+    from mimflow.report.tables import NOTES, tables
 
     path = Path("report/summary.json")
     if not path.exists():
         raise ValueError(f"{path}: not made yet; `make run` or `make snakemake` makes it")
-    heads, rows = cells(json.loads(path.read_bytes()))
+    for heads, rows in tables(json.loads(path.read_bytes())):
+        _show(heads, rows)
+    print(*NOTES, sep="\n")
+
+
+def _show(heads: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*heads)
     for row in rows:
         table.add_row(*row)
@@ -115,6 +137,33 @@ def _clean(arguments: argparse.Namespace) -> None:
     from mimflow.clean import clean_state
 
     print("\n".join(clean_state(remove=not arguments.list) or ["state/: nothing to remove"]))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from mimflow.params.check import check
+    from mimflow.params.read import read_yaml
+    from mimflow.report.summary import compare_names
+    from mimflow.report.tables import comparison_table
+
+    values = read_yaml(Path("params.yaml"))
+    check(values)
+    _show(*comparison_table(compare_names(arguments.first, arguments.second, values)))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from mimflow.verify import verify
+
+    wrong = verify(arguments.name, arguments.tolerance)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    print(f"{arguments.name}: {'does not hold' if wrong else 'holds'}")
+    return 2 if wrong else 0
+
+
+def _published(arguments: argparse.Namespace) -> None:
+    from mimflow.report.published import published_table
+
+    _show(*published_table(Path()))
 
 
 def _workspace(arguments: argparse.Namespace) -> None:

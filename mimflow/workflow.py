@@ -100,6 +100,12 @@ def keys(stages: dict[str, Stage], kind: str) -> str:
     return "|".join(s.key or "" for s in _of(stages, kind))
 
 
+def tasks(stages: dict[str, Stage]) -> list[str]:
+    """The tasks that evaluate something, in the order of dvc.yaml."""
+    made = [s.kind for s in stages.values() if any(o.startswith("metrics/") for o in s.outs)]
+    return list(dict.fromkeys(made))
+
+
 def _at(stages: dict[str, Stage], kind: str, wildcards: Any) -> Stage:
     key = getattr(wildcards, "key", None)
     return stages[kind if key is None else f"{kind}@{key}"]

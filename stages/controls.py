@@ -1,7 +1,6 @@
 """The features of a control: random weights of the same encoder, or raw pixels."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 from mimflow.params.check import CONTROLS, parse
@@ -11,19 +10,16 @@ from mimflow.stage import Stage, run
 
 def body(stage: Stage) -> None:
     """Writes features/<key>.safetensors, one draw or several."""
-    from mimflow.evals.controls import pixel_features, random_features
     from mimflow.evals.features import write_features
+    from mimflow.evals.origin import of_pixels, of_random
 
     where = f"controls.{stage.key}"
     how = parse(Features, stage.params("features"), "features")
     control = parse(CONTROLS[stage.params(where)["kind"]], stage.params(where), where)
-    if control.kind == "random":
-        draws = [
-            partial(random_features, control=control, number=i, how=how)
-            for i in range(control.draws)
-        ]
+    if control.kind == "pixels":
+        draws = [of_pixels(control, how)]
     else:
-        draws = [partial(pixel_features, control=control, how=how)]
+        draws = [of_random(control, number, how) for number in range(control.draws)]
     write_features(Path(f"features/{stage.key}.safetensors"), draws, how)
 
 

@@ -10,14 +10,12 @@ from mimflow.stage import Stage, run
 
 def body(stage: Stage) -> None:
     """Writes features/<key>.safetensors."""
-    from mimflow.encoder import device, load_encoder
-    from mimflow.evals.features import extract, write_features
+    from mimflow.evals.features import write_features
+    from mimflow.evals.origin import of_file
 
     how = parse(Features, stage.params("features"), "features")
-    vit, card = load_encoder(Path(f"runs/{stage.key}/encoder.safetensors"))
-    vit.to(device())
-    out = Path(f"features/{stage.key}.safetensors")
-    write_features(out, [lambda images: extract(vit, images, card["mean"], card["std"], how)], how)
+    encoder = Path(f"runs/{stage.key}/encoder.safetensors")
+    write_features(Path(f"features/{stage.key}.safetensors"), [of_file(encoder, how)], how)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,23 +2,27 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mimflow.params.check import parse
-from mimflow.params.sections import Linear
+from mimflow.params.tasks.linear import Linear
 from mimflow.stage import Stage, run
 
 
 def body(stage: Stage) -> None:
     """Writes metrics/linear/<key>.json."""
-    from mimflow.evals.linear import linear_accuracy
+    from mimflow.evals import linear
     from mimflow.evals.metrics import write_metrics
+    from mimflow.evals.stored import read_features
 
     how = parse(Linear, stage.params("linear"), "linear")
-    features, out = (
-        Path(f"features/{stage.key}.safetensors"),
-        Path(f"metrics/linear/{stage.key}.json"),
-    )
-    write_metrics(features, out, lambda x, y: linear_accuracy(x, y, how))
+    draws, labels = read_features(Path(f"features/{stage.key}.safetensors"))
+
+    def predict(train: Any, known: Any, held: Any) -> dict[str, Any]:
+        return {"probe": linear.predict(train, known, held, how.c, how.max_iter)}
+
+    out = Path(f"metrics/linear/{stage.key}.json")
+    write_metrics(draws, labels, out, predict, "probe", grid=False)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,15 +4,16 @@ import sys
 from pathlib import Path
 
 from mimflow.files import canonical, write
-from mimflow.report.tables import markdown, summarise
 from mimflow.stage import Stage, run
 
 
 def body(stage: Stage) -> None:
     """Writes report/summary.json, table.md and index.html."""
     from mimflow.report.page import page
+    from mimflow.report.summary import summarise
+    from mimflow.report.tables import markdown
 
-    values = {key: stage.params(key) for key in ("evaluate", "runs", "controls")}
+    values = {key: stage.params(key) for key in ("evaluate", "runs", "controls", "encoders")}
     summary = summarise(values, Path("metrics"))
     write(Path("report/summary.json"), canonical(summary))
     write(Path("report/table.md"), markdown(summary).encode())

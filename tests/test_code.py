@@ -26,7 +26,8 @@ def tree(tmp_path: Path) -> Path:
 
 def hashes(root: Path) -> dict[str, dict[str, str]]:
     code._tree.cache_clear()
-    names = ("shards", "controls", "features", "knn", "linear", "report", "mae")
+    tasks = ("knn", "linear", "linear_sgd", "attentive", "fewshot", "diagnostics")
+    names = ("shards", "controls", "encoders", "features", *tasks, "report", "mae")
     return {name: code_hash(modules_of(name, root), root) for name in names}
 
 
@@ -54,7 +55,7 @@ def test_a_changed_mask_changes_the_method_that_uses_it_and_nothing_else(tree: P
 
 def test_a_changed_evaluation_changes_no_other(tree: Path) -> None:
     before = hashes(tree)
-    edit(tree / "mimflow/evals/knn.py", "CHUNK = 1000", "CHUNK = 999")
+    edit(tree / "mimflow/evals/knn.py", "ROWS, BANK = 1000", "ROWS, BANK = 999")
     after = hashes(tree)
     assert {name for name in before if before[name] != after[name]} == {"knn"}
 

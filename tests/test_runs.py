@@ -37,7 +37,8 @@ def test_nothing_but_the_new_lines_changes() -> None:
     assert main(["new-run", "other", "--like", "mae", "--set", "mask_ratio=0.5"]) == 0
     lines = changed_lines(before)
     removed = [line for line in lines if line[0] == "-"]
-    assert removed == ["-   knn: [mae, random, pixels]", "-   linear: [mae, random, pixels]"]
+    tasks = ("knn", "linear", "fewshot", "diagnostics")
+    assert removed == [f"-   {task}: [mae, random, pixels]" for task in tasks]
     values = read_yaml(FILE)
     check(values)
     assert values["runs"]["other"] == {**values["runs"]["mae"], "mask_ratio": 0.5}

@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 from mimflow import stage as reader
+from mimflow import workflow as flow
 from mimflow.hashes import Hashes
+from mimflow.params.check import TASKS
+from mimflow.params.read import read_yaml
 from mimflow.stage import Stage, is_current, load, owners, run
 from mimflow.train.outcome import Diverged, Interrupted
 
@@ -103,6 +106,11 @@ def test_foreach_and_templates_are_expanded() -> None:
     }
     assert stages["join"].outs == ("all.txt", "all.made.json")
     assert owners(stages)["out/a.txt"].name == "cut@a"
+
+
+def test_a_stage_over_nothing_is_no_stage() -> None:
+    save({**PARAMS, "runs": {}})
+    assert list(load()) == ["code", "join"]
 
 
 def test_only_declared_parameters_can_be_read() -> None:
@@ -235,11 +243,16 @@ def test_the_reader_is_light() -> None:
 
 def test_every_stage_has_a_script_a_rule_and_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    stages = load()
-    kinds = {s.kind for s in stages.values()}
+    kinds = set(read_yaml(Path("dvc.yaml"))["stages"])
     assert kinds == {p.stem for p in Path("stages").glob("*.py")} - {"__init__"}
+    values = read_yaml(Path("params.yaml"))
+    values["evaluate"] = {task: ["mae"] for task in values["evaluate"]}  # a task may have nobody
+    values["encoders"] = {"given": {"weights": "w.safetensors"}}
+    stages = load(values)
+    tasks = {*flow.tasks(stages)}  # metrics.smk makes a rule for each
+    assert tasks == {*values["evaluate"]} == {*TASKS}
     rules = "".join(p.read_text() for p in Path("workflow/rules").glob("*.smk"))
-    assert all(f"rule {kind}:" in rules for kind in kinds - {"code"})
+    assert all(f"rule {kind}:" in rules for kind in kinds - {"code"} - tasks)
     used = {d for s in stages.values() for d in s.code}
     assert used <= set(stages["code"].outs)
     methods = {p.stem for p in Path("mimflow/methods").glob("*.py")} - {"__init__"}

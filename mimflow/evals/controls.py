@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from mimflow.backbones.vit import build_vit
 from mimflow.draw import fold
-from mimflow.encoder import device
-from mimflow.evals.features import Images, extract
-from mimflow.params.sections import Features, PixelControl, RandomControl
+from mimflow.encoder import build_timm
+from mimflow.evals.features import Images
+from mimflow.params.sections import PixelControl, RandomControl, TimmControl
 
 
-def random_features(
-    images: Images, control: RandomControl, number: int, how: Features
-) -> dict[str, np.ndarray]:
-    """`cls` and `mean` (n, D) of draw `number` of the encoder's initial weights."""
+def random_encoder(control: RandomControl | TimmControl, number: int) -> nn.Module:
+    """Draw `number` of the encoder's initial weights: ours for a run's encoder, timm's for a timm
+    model.
+    """
     torch.manual_seed(fold("random", control.seed, number) & 0x7FFFFFFF)
-    vit = build_vit(control.encoder.name, control.encoder.timm()).eval().to(device())
-    return extract(vit, images, images.shards.mean, images.shards.std, how)
+    if isinstance(control, TimmControl):
+        return build_timm(control.timm.name, control.timm.kwargs).eval()
+    return build_vit(control.encoder.name, control.encoder.timm()).eval()
 
 
-def pixel_features(images: Images, control: PixelControl, how: Features) -> dict[str, np.ndarray]:
+def pixel_features(images: Images, control: PixelControl, batch: int) -> dict[str, np.ndarray]:
     """`pixels` float32 (n, S * S * C) in [0, 1]."""
-    rows = [x.reshape(len(x), -1) for x in images.batches(control.img_size, how.batch)]
+    rows = [x.reshape(len(x), -1) for x in images.batches(control.img_size, batch)]
     return {"pixels": np.concatenate(rows).astype(np.float32) / 255}

@@ -6,23 +6,22 @@ tokens.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-from mimflow.backbones.vit import encode, fuse_attention, patch_size
+from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import finish, fit
 from mimflow.data.shards import Shards
 from mimflow.draw import Draw
 from mimflow.files import replacing
 from mimflow.params.sections import Features
-from mimflow.targets.pixels import patchify
 
 INDEX, FOLDER, MAX_PIXELS = Path("data/index.json"), Path("data/shards"), 1 << 28
 
@@ -38,6 +37,13 @@ class Images(NamedTuple):
         for start in range(0, len(self.chosen), count):
             numbers = self.chosen[start : start + count].tolist()
             yield fit([self.shards.pixels(i, MAX_PIXELS) for i in numbers], size)
+
+
+class Draws(NamedTuple):
+    """What one draw of an encoder makes of the images, and what says which encoder it was."""
+
+    features: Callable[[Images], dict[str, np.ndarray]]
+    origin: dict[str, Any]
 
 
 def open_splits(train_images: int) -> dict[str, Images]:
@@ -56,32 +62,68 @@ def choose(count: int, chosen: int) -> np.ndarray:
     return np.sort(order[:chosen])
 
 
-@torch.inference_mode()
-def extract(
-    vit: VisionTransformer, images: Images, mean: list[float], std: list[float], how: Features
-) -> dict[str, np.ndarray]:
-    """`cls` and `mean` float32 (n, D), after the final norm."""
-    device = next(vit.parameters()).device
-    fuse_attention(vit, device, backward=False)
-    render, size = finish(mean, std, device), vit.patch_embed.img_size[0]
-    parts: dict[str, list[Tensor]] = {"cls": [], "mean": []}
+def input_size(model: Any) -> int:
+    """The side in pixels of the pictures that a timm model expects."""
+    embed: Any = getattr(model, "patch_embed", None)
+    if getattr(embed, "img_size", None):
+        return int(embed.img_size[0])
+    return int(model.pretrained_cfg["input_size"][-1])
+
+
+def outputs(
+    model: Any, images: Images, mean: list[float], std: list[float], how: Features
+) -> Iterator[Tensor]:
+    """What timm's `forward_features` gives, float32, a batch at a time: tokens (B, T, D), or a map
+    of a model without tokens.
+    """
+    device = next(model.parameters()).device
+    fuse_attention(model, device, backward=False)
+    render, size = finish(mean, std, device), input_size(model)
     for batch in images.batches(size, how.batch):
         x = render({"image": torch.from_numpy(batch)})["image"]  # (B, C, S, S)
         with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
-            latent = encode(vit, patchify(x, patch_size(vit))).float()  # (B, 1 + N, D)
-        parts["cls"].append(latent[:, 0].cpu())
-        parts["mean"].append(latent[:, 1:].mean(1).cpu())
-    return {pool: torch.cat(x).numpy() for pool, x in parts.items()}
+            x = model.forward_features(x)
+        yield x.float()
 
 
-def write_features(
-    path: Path, draws: Sequence[Callable[[Images], dict[str, np.ndarray]]], how: Features
-) -> None:
-    """Writes what each of `draws` makes of each split."""
+def patch_tokens(model: Any, x: Tensor) -> Tensor:
+    """Those of the outputs (B, T, D) that stand for a patch (B, N, D); the places of a map."""
+    if x.ndim == 4:
+        x = x if getattr(model, "output_fmt", "NCHW") == "NHWC" else x.permute(0, 2, 3, 1)
+        return x.flatten(1, 2)
+    return x[:, getattr(model, "num_prefix_tokens", 0) :]
+
+
+def poolings(model: Any, x: Tensor) -> dict[str, Tensor]:
+    """`cls` (B, D), where there is a class token, and `mean` (B, D) of the patches.
+
+    Where timm norms after the mean, so does this: the norm of a map, `fc_norm` of a ViT.
+    """
+    if x.ndim == 4:
+        return {"mean": model.forward_head(x, pre_logits=True)}
+    mean = patch_tokens(model, x).mean(1)
+    mean = model.fc_norm(mean) if hasattr(model, "fc_norm") else mean
+    return (
+        {"cls": x[:, 0], "mean": mean} if getattr(model, "num_prefix_tokens", 0) else {"mean": mean}
+    )
+
+
+@torch.inference_mode()
+def extract(
+    model: nn.Module, images: Images, mean: list[float], std: list[float], how: Features
+) -> dict[str, np.ndarray]:
+    """`cls`, if there is a class token, and `mean` float32 (n, D), after the final norm."""
+    rows = [poolings(model, x) for x in outputs(model, images, mean, std, how)]
+    return {pool: torch.cat([row[pool].cpu() for row in rows]).numpy() for pool in rows[0]}
+
+
+def write_features(path: Path, draws: Sequence[Draws], how: Features) -> None:
+    """Writes what each of `draws` makes of each split, and the origin of each."""
     splits = open_splits(how.train_images)
     arrays = {f"{split}/label": x.shards.labels()[x.chosen] for split, x in splits.items()}
     for number, draw in enumerate(draws):
         for split, images in splits.items():
-            arrays |= {f"{number}/{split}/{pool}": x for pool, x in draw(images).items()}
+            arrays |= {f"{number}/{split}/{pool}": x for pool, x in draw.features(images).items()}
+    card = {"origins": [draw.origin for draw in draws], "batch": how.batch}
     with replacing(path) as file:
-        save_file(arrays, file)
+        save_file(arrays, file, {"card": json.dumps(card, sort_keys=True)})

@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mimflow.evals.standardise import standardise
-from mimflow.params.sections import Knn
+from mimflow.params.tasks.knn import Knn
 
-CHUNK = 1000  # rows of the similarity matrix at a time
+ROWS, BANK = 1000, 50_000  # the part of the similarity matrix that is in memory at a time
 
 
-def knn_accuracy(features: dict[str, np.ndarray], labels: dict[str, np.ndarray], how: Knn) -> float:
-    """Percent of held-out images whose label has the largest sum of exp(similarity / temperature)
-    over the k nearest.
+def variant(k: int, temperature: float) -> str:
+    """The name of a point of the grid."""
+    return f"k{k}_t{temperature:g}"
+
+
+def predict(
+    train: np.ndarray, labels: np.ndarray, held: np.ndarray, how: Knn
+) -> dict[str, np.ndarray]:
+    """Point of the grid -> int64 (m,), the label with the largest sum of exp(similarity /
+    temperature) over the k nearest; of all training images where there are fewer.
     """
-    train, held = features["train"], features["held"]
     if how.standardise:
         train, held = standardise(train, held)
     bank = torch.nn.functional.normalize(torch.from_numpy(train), dim=1)  # (n, D)
-    query = torch.nn.functional.normalize(torch.from_numpy(held), dim=1)
-    known = torch.from_numpy(labels["train"].astype(np.int64))
-    classes = int(known.max()) + 1
-    right = 0
-    for rows, truth in zip(
-        query.split(CHUNK), torch.from_numpy(labels["held"]).split(CHUNK), strict=True
-    ):
-        similarity, nearest = (rows @ bank.T).topk(min(how.k, len(bank)), dim=1)  # (B, k)
-        weight = ((similarity - 1) / how.temperature).exp()  # - 1: never overflows, same winner
-        votes = torch.zeros(len(rows), classes).scatter_add_(1, known[nearest], weight)
-        right += int((votes.argmax(1) == truth).sum())
-    return 100 * right / len(query)
+    query = torch.nn.functional.normalize(torch.from_numpy(held), dim=1)  # (m, D)
+    known = torch.from_numpy(labels.astype(np.int64))
+    most = min(max(how.grid.k), len(bank))
+    found: dict[str, list[Tensor]] = {}
+    for rows in query.split(ROWS):
+        similarity, nearest = neighbours(rows, bank, most)  # (B, most)
+        for temperature in how.grid.temperature:
+            weight = ((similarity - 1) / temperature).exp()  # - 1: never overflows, same winner
+            for k in how.grid.k:
+                votes = torch.zeros(len(rows), int(known.max()) + 1)  # (B, classes)
+                votes.scatter_add_(1, known[nearest[:, :k]], weight[:, :k])
+                found.setdefault(variant(k, temperature), []).append(votes.argmax(1))
+    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+
+
+def neighbours(rows: Tensor, bank: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Similarity and number in the bank of the `count` nearest, nearest first: (B, count) each."""
+    best: tuple[Tensor, Tensor] | None = None
+    for start in range(0, len(bank), BANK):
+        near = rows @ bank[start : start + BANK].T  # (B, BANK)
+        similarity, place = near.topk(min(count, near.shape[1]), dim=1)
+        place += start
+        if best is not None:
+            similarity, place = torch.cat([best[0], similarity], 1), torch.cat([best[1], place], 1)
+            similarity, order = similarity.topk(min(count, similarity.shape[1]), dim=1)
+            place = place.gather(1, order)
+        best = similarity, place
+    assert best is not None
+    return best

@@ -16,21 +16,35 @@ from pydantic import ValidationError
 from mimflow.params import sections
 from mimflow.params.fields import Section
 from mimflow.params.source import source_mistakes
+from mimflow.params.tasks.attentive import Attentive
+from mimflow.params.tasks.diagnostics import Diagnostics
+from mimflow.params.tasks.fewshot import Fewshot
+from mimflow.params.tasks.knn import Knn
+from mimflow.params.tasks.linear import Linear
+from mimflow.params.tasks.linear_sgd import LinearSgd
 from mimflow.params.training import Training
 
 FILE = Path("params.yaml")
 RUN_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # a dot would break DVC's parameter paths
 CONTROLS: dict[str, type[Section]] = {
     "random": sections.RandomControl,
+    "timm": sections.TimmControl,
     "pixels": sections.PixelControl,
+}
+TASKS: dict[str, type[Section]] = {
+    "knn": Knn,
+    "linear": Linear,
+    "linear_sgd": LinearSgd,
+    "attentive": Attentive,
+    "fewshot": Fewshot,
+    "diagnostics": Diagnostics,
 }
 SECTIONS: dict[str, type[Section]] = {
     "data": sections.Data,
     "features": sections.Features,
-    "knn": sections.Knn,
-    "linear": sections.Linear,
-    "evaluate": sections.Evaluate,
+    **TASKS,
 }
+ENTRIES = ("runs", "controls", "encoders")  # sections of named entries
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str:
@@ -135,7 +149,7 @@ def _plain(message: str) -> str:
 def check(values: dict[str, Any]) -> None:
     """Raises ValueError with one line for each mistake in the whole of params.yaml."""
     lines: list[str] = []
-    known = {*SECTIONS, "runs", "controls"}
+    known = {*SECTIONS, *ENTRIES, "evaluate"}
     meant: list[str] = []  # one mistake, one line: a misspelt section is not missing as well
     for name in sorted({*values} - known):
         lines.append(f"{FILE}: {name}: unknown section ({nearest(name, known)})")
@@ -143,13 +157,15 @@ def check(values: dict[str, Any]) -> None:
     for name in sorted(known - {*meant}):
         if name not in values:
             lines.append(f"{FILE}: {name}: missing section")
-        elif name in ("runs", "controls"):
+        elif name in ENTRIES:
             lines += _entries(name, values[name])
+        elif name == "evaluate":
+            lines += _lists(values[name])
         else:
             lines += _try(SECTIONS[name], values[name], name)
     if not lines:
         lines = [f"{FILE}: {line}" for line in source_mistakes(values["data"])]
-        lines += _evaluated(values)
+        lines += [*_weights(values), *_evaluated(values)]
     if lines:
         raise ValueError("\n".join(lines))
 
@@ -163,14 +179,17 @@ def _try(schema: type[Any], values: object, where: str) -> list[str]:
 
 
 def _entries(section: str, entries: object) -> list[str]:
-    """The mistakes in `runs` or in `controls`."""
-    if not isinstance(entries, dict) or not entries:
+    """The mistakes in `runs`, `controls` or `encoders`; of the last there may be none."""
+    if not isinstance(entries, dict) or not (entries or section == "encoders"):
         return [f"{FILE}: {section}: at least one named entry is expected"]
     lines = []
     for name, values in entries.items():
         where = f"{section}.{name}"
         if not isinstance(name, str) or not RUN_NAME.fullmatch(name):
             lines.append(f"{FILE}: {where}: {name!r} is no name (allowed: {RUN_NAME.pattern})")
+            continue
+        if section == "encoders":
+            lines += _try(sections.Imported, values, where)
             continue
         chooser = "method" if section == "runs" else "kind"
         choice = values.get(chooser) if isinstance(values, dict) else None
@@ -185,13 +204,55 @@ def _entries(section: str, entries: object) -> list[str]:
     return lines
 
 
+def _lists(evaluate: object) -> list[str]:
+    """The mistakes in `evaluate`: a list of names, maybe empty, for each task."""
+    if not isinstance(evaluate, dict):
+        return [f"{FILE}: evaluate: a list of names for each task is expected"]
+    lines = [
+        f"{FILE}: evaluate.{task}: unknown key ({nearest(task, TASKS)})"
+        for task in evaluate
+        if task not in TASKS
+    ]
+    wrong = [str(task) for task in evaluate if task not in TASKS]
+    meant = {m for task in wrong for m in difflib.get_close_matches(task, TASKS, n=1)}
+    for task in TASKS:
+        names = evaluate.get(task)
+        if task not in evaluate:
+            lines += [] if task in meant else [f"{FILE}: evaluate.{task}: missing"]
+        elif not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            lines.append(f"{FILE}: evaluate.{task}: {_shown(names)}: a list of names is expected")
+    return lines
+
+
+def _weights(values: dict[str, Any]) -> list[str]:
+    """The weights that params.yaml names exist."""
+    lines = []
+    for name, entry in values["encoders"].items():
+        text = entry["weights"]
+        path = Path(text)
+        if path.exists():
+            continue
+        folder = path.parent
+        beside = [str(folder / p.name) for p in folder.glob("*")] if folder.is_dir() else []
+        hint = "".join(f" (nearest: {n})" for n in difflib.get_close_matches(text, beside, n=1))
+        lines.append(f"{FILE}: encoders.{name}.weights: no such file: {text!r}{hint}")
+    return lines
+
+
 def _evaluated(values: dict[str, Any]) -> list[str]:
     """Evaluated names exist, once, and each run is read against the same encoder with random
     weights.
     """
-    runs, controls = values["runs"], values["controls"]
+    runs, controls, encoders = values["runs"], values["controls"], values["encoders"]
+    every = [*runs, *controls, *encoders]
     lines = [
-        f"{FILE}: controls.{n}: a run has this name too" for n in sorted({*runs} & {*controls})
+        f"{FILE}: {section}.{n}: a run has this name too"
+        for section in ("controls", "encoders")
+        for n in sorted({*runs} & {*values[section]})
+    ]
+    lines += [
+        f"{FILE}: encoders.{n}: a control has this name too"
+        for n in sorted({*controls} & {*encoders})
     ]
     for task, names in values["evaluate"].items():
         where = f"{FILE}: evaluate.{task}"
@@ -202,12 +263,14 @@ def _evaluated(values: dict[str, Any]) -> list[str]:
             controls[n]["encoder"] for n in names if controls.get(n, {}).get("kind") == "random"
         ]
         for name in names:
-            if name not in runs and name not in controls:
+            if name not in every:
                 lines.append(
-                    f"{where}: {name!r} is no run or control ({nearest(name, [*runs, *controls])})"
+                    f"{where}: {name!r} is no run, control or encoder ({nearest(name, every)})"
                 )
             elif name in runs and runs[name]["encoder"] not in random:
                 lines.append(
                     f"{where}: {name!r} has no random control with the same encoder beside it"
                 )
+            elif task == "attentive" and controls.get(name, {}).get("kind") == "pixels":
+                lines.append(f"{where}: {name!r} has no patch tokens")
     return lines

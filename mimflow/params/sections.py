@@ -1,4 +1,5 @@
-"""The sections of params.yaml beside the runs: data, controls, features and the evaluations."""
+"""The sections of params.yaml beside the runs and the tasks: data, controls, imported encoders,
+features."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pydantic import Field
 from mimflow.params.fields import (
     Count,
     Encoder,
+    NonNegative,
     Positive,
     Ratio,
     Section,
@@ -29,6 +31,9 @@ Kind = Literal[
     "list",
     "scenes",
 ]
+Number = bool | int | float | str | None
+Colours = Annotated[list[NonNegative], Field(min_length=3, max_length=3)]
+Scales = Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
 
 class Data(Section):
@@ -65,6 +70,24 @@ class Data(Section):
             )
 
 
+class Timm(Section):
+    """`timm.create_model(name, **kwargs)`; the head is always left out."""
+
+    name: str
+    kwargs: dict[str, Number]
+
+
+class Imported(Section):
+    """An encoder given as a file: `weights` is safetensors or a torch checkpoint; `mean` and `std`
+    standardise its pictures, scaled to [0, 1].
+    """
+
+    timm: Timm
+    weights: str
+    mean: Colours
+    std: Scales
+
+
 class RandomControl(Section):
     """The same encoder with random weights, drawn `draws` times."""
 
@@ -72,6 +95,17 @@ class RandomControl(Section):
     seed: Seed
     draws: Count
     encoder: Encoder
+
+
+class TimmControl(Section):
+    """What an imported encoder is read against: the same timm model with timm's own random weights,
+    drawn `draws` times.
+    """
+
+    kind: Literal["timm"]
+    seed: Seed
+    draws: Count
+    timm: Timm
 
 
 class PixelControl(Section):
@@ -88,27 +122,3 @@ class Features(Section):
     threads: Threads
     precision: Literal["bf16", "fp32"]
     batch: Count
-
-
-class Knn(Section):
-    """Weighted k-nearest neighbours on cosine similarity (Wu et al., arXiv 1805.01978, 3.4)."""
-
-    k: Count
-    temperature: Positive
-    standardise: bool
-    threads: Threads
-
-
-class Linear(Section):
-    """Logistic regression on frozen, standardised features."""
-
-    c: Positive
-    max_iter: Count
-    threads: Threads
-
-
-class Evaluate(Section):
-    """Which runs and controls each task evaluates."""
-
-    knn: Annotated[list[str], Field(min_length=1)]
-    linear: Annotated[list[str], Field(min_length=1)]

@@ -13,7 +13,7 @@ import jinja2
 import matplotlib as mpl
 import numpy as np
 
-from mimflow.report.tables import cells
+from mimflow.report.tables import NOTES, tables
 
 mpl.use("svg")
 
@@ -22,20 +22,21 @@ PAGE = """<!doctype html>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #222;
        max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
 img { image-rendering: pixelated; width: 18rem }
 figure { display: inline-block; margin: 1rem 2rem 1rem 0 }
 </style></head><body>
 <h1>Results</h1>
-<table><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for heads, rows in tables %}<table>
+<tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for cell in row %}
-<td{% if not loop.first and not loop.last %} class="number"{% endif %}>{{ cell }}</td>
+<td>{{ cell }}</td>
 {% endfor %}</tr>
 {% endfor %}</table>
-<p>A run's accuracy is the best of class token and mean of the patch tokens. "Over random" is in
-points over the same encoder with random weights, the best of its draws and poolings.</p>
+{% endfor %}
+{% for note in notes %}<p>{{ note }}</p>
+{% endfor %}
 <h2>Loss</h2>
 {{ curves | safe }}
 <h2>What was learned</h2>
@@ -49,10 +50,11 @@ points over the same encoder with random weights, the best of its draws and pool
 
 def page(summary: dict[str, Any], runs: list[str], folder: Path) -> str:
     """The page for the run names `runs`, whose curves and pictures lie in `folder`."""
-    heads, rows = cells(summary)
     pictures = [(name, _base64(folder / name / "pictures.png")) for name in runs]
     template = jinja2.Environment(autoescape=True).from_string(PAGE)
-    return template.render(heads=heads, rows=rows, curves=_curves(runs, folder), pictures=pictures)
+    return template.render(
+        tables=tables(summary), notes=NOTES, curves=_curves(runs, folder), pictures=pictures
+    )
 
 
 def _base64(path: Path) -> str:

@@ -1,82 +1,100 @@
-"""Results side by side: each run read against random weights of the same encoder."""
+"""The summary as tables of text that fit a terminal: a block of tasks beside each other, then the
+next; what the rows are; the comparisons; what the numbers mean.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-TITLES = {"linear": "linear probe %", "knn": "k-NN %"}
-Cell = float | None
+TITLES = {
+    "linear": "linear probe %",
+    "knn": "k-NN %",
+    "linear_sgd": "MAE's probe %",
+    "attentive": "attentive %",
+    "fewshot": "few-shot %",
+    "diagnostics": "RankMe",
+}
+ORDER = ["linear", "knn", "linear_sgd", "attentive", "fewshot", "diagnostics"]
+WIDTH = 120
+NOTES = (
+    "±: half of the 95 % interval. Several seeds: their mean, Student's t over seeds; one seed: "
+    "bootstrap over test images.",
+    "Over random: points over the same encoder with random weights, paired bootstrap over test "
+    "images.",
+    "A run's accuracy is that of its best pooling, a control's of its best draw and pooling. "
+    "RankMe needs no label.",
+)
+Table = tuple[list[str], list[list[str]]]  # headings, rows
 
 
-def summarise(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One row for each evaluated name: task -> accuracy, and its gain over the random control.
-
-    `values` holds the sections evaluate, runs and controls; `folder` the metrics. Runs come first,
-    controls last.
-    """
-    runs, controls = values["runs"], values["controls"]
-    tasks = sorted(values["evaluate"], reverse=True)
-    names = list(dict.fromkeys(n for task in tasks for n in values["evaluate"][task]))
-    rows = []
-    for name in sorted(names, key=lambda n: n in controls):
-        row: dict[str, Any] = {"name": name, "what": _what(name, runs, controls)}
-        for task in tasks:
-            if name in values["evaluate"][task]:
-                row[task] = _read(folder, task, name)
-                row[f"{task}_gain"] = _gain(row[task], name, task, values, folder)
-        rows.append(row)
-    return {"tasks": tasks, "rows": rows}
-
-
-def _what(name: str, runs: dict[str, Any], controls: dict[str, Any]) -> str:
-    if name in runs:
-        run = runs[name]
-        return f"{run['method']}, seed {run['seed']}, {run['samples']:,} images"
-    control = controls[name]
-    if control["kind"] == "pixels":
-        return "control: raw pixels"
-    return f"control: random weights, best of {control['draws']} draws and both poolings"
+def tables(summary: dict[str, Any]) -> list[Table]:
+    """The results in blocks, each at most `WIDTH` wide; what each row is; comparisons, if any."""
+    names = [row["name"] for row in summary["rows"]]
+    columns: list[list[list[str]]] = []  # for each task its columns, heading first
+    for task in sorted(summary["tasks"], key=ORDER.index):
+        cells = [row.get(task) for row in summary["rows"]]
+        found = [[TITLES[task], *map(_value, cells)], ["over random", *map(_gain, cells)]]
+        columns.append([c for c in found if any(c[1:])])
+    blocks: list[list[list[str]]] = []
+    for group in columns:
+        if blocks and _width([*blocks[-1], *group]) <= WIDTH:
+            blocks[-1] += group
+        else:
+            blocks.append([["encoder", *names], *group])
+    made = [_table(block) for block in blocks]
+    about = [[row["name"], str(row["seeds"]), row["what"]] for row in summary["rows"]]
+    made.append((["encoder", "seeds", "what it is"], about))
+    if summary["comparisons"]:
+        made.append(comparison_table(summary["comparisons"]))
+    return made
 
 
-def _read(folder: Path, task: str, name: str) -> Cell:
-    found = json.loads((folder / task / f"{name}.json").read_bytes())
-    return found.get("best")
-
-
-def _gain(value: Cell, name: str, task: str, values: dict[str, Any], folder: Path) -> Cell:
-    """Points over the random control with the same encoder."""
-    if name not in values["runs"] or value is None:
-        return None
-    encoder, controls = values["runs"][name]["encoder"], values["controls"]
-    same = [
-        n
-        for n in values["evaluate"][task]
-        if n in controls and controls[n].get("encoder") == encoder
+def comparison_table(comparisons: list[dict[str, Any]]) -> Table:
+    """One row for each pair and task: first minus second in points, and the statistic."""
+    rows = [
+        [
+            TITLES[c["task"]].rstrip(" %"),
+            f"{c['first']} - {c['second']}",
+            f"{c['value']:+.1f}",
+            f"{c['low']:+.1f} to {c['high']:+.1f}",
+            c["statistic"] + (f", p = {c['p']:.3f}" if "p" in c else ""),
+        ]
+        for c in comparisons
     ]
-    best = [b for b in (_read(folder, task, n) for n in same) if b is not None]
-    return round(value - max(best), 4) if best else None
+    return ["task", "difference", "points", "95 % interval", "statistic"], rows
 
 
-def cells(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text for a person."""
-    heads = ["encoder"]
-    for task in summary["tasks"]:
-        heads += [TITLES.get(task, task), "over random"]
-    table = []
-    for row in summary["rows"]:
-        line = [row["name"]]
-        for task in summary["tasks"]:
-            value, gain = row.get(task), row.get(f"{task}_gain")
-            shown = "no labels" if value is None else f"{value:.1f}"
-            line += [shown if task in row else "", "" if gain is None else f"{gain:+.1f}"]
-        table.append([*line, row["what"]])
-    return [*heads, "what it is"], table
+def _value(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    if not cell:
+        return "no labels"
+    spread = f" ±{(cell['high'] - cell['low']) / 2:.1f}" if "low" in cell else ""
+    return f"{cell['value']:.1f}{spread}"
+
+
+def _gain(cell: dict[str, Any] | None) -> str:
+    if not cell or "gain" not in cell:
+        return ""
+    gain = cell["gain"]
+    return f"{gain['value']:+.1f} ±{(gain['high'] - gain['low']) / 2:.1f}"
+
+
+def _width(block: list[list[str]]) -> int:
+    """Of the columns with their frames."""
+    return 1 + sum(3 + max(map(len, column)) for column in block)
+
+
+def _table(block: list[list[str]]) -> Table:
+    heads, *rows = zip(*block, strict=True)
+    return list(heads), [list(row) for row in rows]
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """The table in Markdown."""
-    heads, rows = cells(summary)
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """All tables and what the numbers mean, in Markdown."""
+    return "\n".join([*map(_rows, tables(summary)), "  \n".join(NOTES)]) + "\n"
+
+
+def _rows(table: Table) -> str:
+    heads, rows = table
+    return "".join(f"| {' | '.join(line)} |\n" for line in [heads, ["---"] * len(heads), *rows])

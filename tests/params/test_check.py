@@ -46,6 +46,12 @@ def remove(path: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+GIVEN = {
+    "timm": {"name": "vit_tiny_patch16_224", "kwargs": {"img_size": 32}},
+    "weights": "data/scenes.pt",
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.2, 0.2, 0.2],
+}
 MISTAKES = {
     "unknown key": (
         rename("runs.mae.mask_ratio", "mask_ration"),
@@ -86,7 +92,7 @@ MISTAKES = {
     ),
     "unknown run": (
         put("evaluate.knn", ["mae", "mea", "random"]),
-        "evaluate.knn: 'mea' is no run or control (nearest: mae;",
+        "evaluate.knn: 'mea' is no run, control or encoder (nearest: mae;",
     ),
     "no control": (
         put("evaluate.linear", ["mae", "pixels"]),
@@ -109,11 +115,47 @@ MISTAKES = {
         put("evaluate.knn", ["random", "random"]),
         "evaluate.knn: 'random' stands twice",
     ),
+    "misspelt task": (
+        rename("evaluate.fewshot", "fewshots"),
+        "evaluate.fewshots: unknown key (nearest: fewshot;",
+    ),
+    "missing task": (remove("evaluate.knn"), "evaluate.knn: missing"),
+    "no list": (put("evaluate.knn", "mae"), "evaluate.knn: 'mae': a list of names is expected"),
+    "headline outside the grid": (
+        put("knn.k", 7),
+        "knn: k 7 is not in grid.k [10, 20, 50, 100, 200]",
+    ),
+    "no tokens": (
+        put("evaluate.attentive", ["mae", "random", "pixels"]),
+        "evaluate.attentive: 'pixels' has no patch tokens",
+    ),
+    "missing weights": (
+        put("encoders", {"given": GIVEN}),
+        "encoders.given.weights: no such file or folder: 'data/scenes.pt' (nearest: data/scenes.",
+    ),
+    "wrong statistics": (
+        put("encoders", {"given": {**GIVEN, "std": [0.2, 0.2, 0.0]}}),
+        "encoders.given.std.2: 0.0 is not allowed: it should be greater than 0",
+    ),
+    "name of a control and an encoder": (
+        put("encoders", {"pixels": {**GIVEN, "weights": "data/scenes.yaml"}}),
+        "encoders.pixels: a control has this name too",
+    ),
     "name of a run and a control": (
         rename("controls.pixels", "mae"),
         "controls.mae: a run has this name too",
     ),
 }
+
+
+def test_a_given_encoder_needs_no_control_and_a_task_may_evaluate_nothing(
+    default_params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    values = copy.deepcopy(default_params)
+    values["encoders"] = {"given": {**GIVEN, "weights": "data/scenes.yaml"}}
+    values["evaluate"] |= {"knn": ["given"], "linear": [], "attentive": ["given"]}
+    check(values)
 
 
 def test_the_committed_files_are_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from mimflow.files import canonical
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ("--workflow-profile", "workflow/profiles/default")
+TASKS = ("knn", "linear", "linear_sgd", "attentive", "fewshot", "diagnostics")
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 
 
@@ -138,7 +144,11 @@ MISTAKES = [  # in the toy preset; each line follows "params.yaml: "
         "runs.mae.compute.precision: 'fp8' is not allowed: it should be",
     ),
     ("\nfeatures:", "\nfeature:", "feature: unknown section (nearest: features;"),
-    ("knn: [mae,", "knn: [mea,", "evaluate.knn: 'mea' is no run or control (nearest: mae;"),
+    (
+        "knn: [mae,",
+        "knn: [mea,",
+        "evaluate.knn: 'mea' is no run, control or encoder (nearest: mae;",
+    ),
     ("kind: pixels", "kind: pixel", "controls.pixels.kind: 'pixel' (nearest: pixels;"),
 ]
 
@@ -228,9 +238,8 @@ def test_a_comment_reruns_nothing_and_a_changed_line_what_uses_it(repo: Reposito
     assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code"}
     repo.edit(mask, "+ 1e-6)", "+ 1e-7)")
     runs = ("mae", "mae-half")
-    assert repo.planned() == {
-        f"{s}@{r}" for r in runs for s in ("pretrain", "features", "knn", "linear")
-    } | {"report"}
+    both = {f"{s}@{r}" for r in runs for s in ("pretrain", "features", "knn", "linear")}
+    assert repo.planned() == both | {f"{task}@mae" for task in TASKS} | {"report"}
     repo.edit(mask, "+ 1e-7)", "+ 1e-6)")
     repo.edit(mask, "    # the smallest stay\n", "")
     repo("dvc", "repro")
@@ -240,13 +249,68 @@ def test_a_comment_reruns_nothing_and_a_changed_line_what_uses_it(repo: Reposito
 
 def test_a_new_run_reruns_nothing_old(repo: Repository) -> None:
     repo("mimflow", "new-run", "again", "--like", "mae", "--set", "seed=3")
-    new = {f"{s}@again" for s in ("pretrain", "features", "knn", "linear")} | {"report"}
+    new = {f"{s}@again" for s in ("pretrain", "features", *TASKS)} | {"report"}
     assert repo.planned() == new
     text = repo("dvc", "repro")
     assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code", *new}
     assert "metrics/knn/again.json" in repo("dvc", "metrics", "diff")
     repo("mimflow", "sync")
     assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_given_encoder_and_an_added_evaluation_rerun_nothing_old(repo: Repository) -> None:
+    kwargs = {"img_size": 32, "depth": 2}
+    torch.manual_seed(0)
+    given = timm.create_model("vit_tiny_patch16_224", **kwargs)
+    save_file(given.state_dict(), repo.path / "data/given.safetensors")
+    text = f"""encoders:
+  given:
+    timm: {{name: vit_tiny_patch16_224, kwargs: {json.dumps(kwargs)}}}
+    weights: data/given.safetensors
+    mean: [0.5, 0.5, 0.5]
+    std: [0.25, 0.25, 0.25]
+"""
+    repo.edit("params.yaml", "encoders: {}", text)
+    repo.edit("params.yaml", "  knn: [mae,", "  knn: [given, mae,")
+    repo.edit("params.yaml", "  diagnostics: [mae,", "  diagnostics: [mae, mae-half,")
+    new = {"encoders@given", "knn@given", "diagnostics@mae-half", "report"}
+    assert repo.planned() == new
+    text = repo("dvc", "repro")
+    assert set(re.findall(r"Running stage '([^']+)'", text)) == {"code", *new}
+    rows = json.loads((repo.path / "report/summary.json").read_bytes())["rows"]
+    [row] = [row for row in rows if row["name"] == "given"]
+    assert row["what"] == "given: vit_tiny_patch16_224" and row["knn"]["value"] > 0
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+    shutil.rmtree(repo.path / "runs/given")
+    assert repo.planned() == {"encoders@given", "knn@given", "report"}
+    repo("snakemake", *PROFILE)
+    assert repo.stale() == set()
+
+
+def test_a_row_is_verified_and_what_was_tampered_with_is_named(repo: Repository) -> None:
+    assert repo("mimflow", "verify", "mae-half", "--tolerance", "0").endswith("mae-half: holds\n")
+    metrics, features = "metrics/linear/mae-half.json", "features/mae-half.safetensors"
+    encoder = "runs/mae-half/encoder.safetensors"
+    before = {name: (repo.path / name).read_bytes() for name in (metrics, features, encoder)}
+
+    def refused(*changed: str) -> str:
+        text = repo("mimflow", "verify", "mae-half", code=2)
+        for name in changed:
+            assert f"{name}: md5" in text and "Traceback" not in text
+        assert text.count(": md5") == len(changed) and text.endswith("mae-half: does not hold\n")
+        for name in changed:
+            (repo.path / name).write_bytes(before[name])
+        return text
+
+    better = json.loads(before[metrics]) | {"best": 99.9}
+    (repo.path / metrics).write_bytes(canonical(better))
+    (repo.path / features).write_bytes(before[features][:-1] + b"?")
+    assert f"{metrics}: best is 99.9, but its encoder gives" in refused(metrics, features)
+    (repo.path / encoder).write_bytes(before[encoder][:-4000] + bytes(4000))
+    refused(encoder)
+    assert "is evaluated nowhere (nearest: mae" in repo("mimflow", "verify", "mea", code=2)
+    repo("mimflow", "sync")
 
 
 def test_a_waiting_job_refuses_what_was_not_planned(repo: Repository) -> None:

@@ -1,4 +1,4 @@
-# Features of every encoder, and of the controls that it is read against.
+# Features of every encoder, given encoders included, and of the controls that they are read against.
 rule features:
     input:
         flow.inputs(STAGES, "features"),
@@ -37,3 +37,25 @@ rule controls:
         "logs/controls/{key}.log",
     shell:
         flow.SHELL
+
+
+if flow.keys(STAGES, "encoders"):  # there may be none
+
+    rule encoders:
+        input:
+            flow.inputs(STAGES, "encoders"),
+        output:
+            *flow.outputs(STAGES, "encoders"),
+        params:
+            recipe=flow.recipe(STAGES, "encoders"),
+            command=flow.command(STAGES, "encoders"),
+        wildcard_constraints:
+            key=flow.keys(STAGES, "encoders"),
+        threads: flow.threads(STAGES, "encoders")
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        log:
+            "logs/encoders/{key}.log",
+        shell:
+            flow.SHELL

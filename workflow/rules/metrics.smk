@@ -1,39 +1,23 @@
-# Each task's metrics for each encoder and control.
-rule knn:
-    input:
-        flow.inputs(STAGES, "knn"),
-    output:
-        *flow.outputs(STAGES, "knn"),
-    params:
-        recipe=flow.recipe(STAGES, "knn"),
-        command=flow.command(STAGES, "knn"),
-    wildcard_constraints:
-        key=flow.keys(STAGES, "knn"),
-    threads: flow.threads(STAGES, "knn")
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    log:
-        "logs/knn/{key}.log",
-    shell:
-        flow.SHELL
+# Each task's metrics for each encoder and control: one rule for each task that evaluates something.
+for task in flow.tasks(STAGES):
 
-
-rule linear:
-    input:
-        flow.inputs(STAGES, "linear"),
-    output:
-        *flow.outputs(STAGES, "linear"),
-    params:
-        recipe=flow.recipe(STAGES, "linear"),
-        command=flow.command(STAGES, "linear"),
-    wildcard_constraints:
-        key=flow.keys(STAGES, "linear"),
-    threads: flow.threads(STAGES, "linear")
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    log:
-        "logs/linear/{key}.log",
-    shell:
-        flow.SHELL
+    rule:
+        name:
+            task
+        input:
+            flow.inputs(STAGES, task),
+        output:
+            *flow.outputs(STAGES, task),
+        params:
+            recipe=flow.recipe(STAGES, task),
+            command=flow.command(STAGES, task),
+        wildcard_constraints:
+            key=flow.keys(STAGES, task),
+        threads: flow.threads(STAGES, task)
+        resources:
+            mem_mb=16000 if task == "attentive" else 4000,
+            runtime=240 if task == "attentive" else 60,
+        log:
+            f"logs/{task}/{{key}}.log",
+        shell:
+            flow.SHELL
