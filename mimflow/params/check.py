@@ -235,7 +235,7 @@ def _weights(values: dict[str, Any]) -> list[str]:
         folder = path.parent
         beside = [str(folder / p.name) for p in folder.glob("*")] if folder.is_dir() else []
         hint = "".join(f" (nearest: {n})" for n in difflib.get_close_matches(text, beside, n=1))
-        lines.append(f"{FILE}: encoders.{name}.weights: no such file: {text!r}{hint}")
+        lines.append(f"{FILE}: encoders.{name}.weights: no such file or folder: {text!r}{hint}")
     return lines
 
 
