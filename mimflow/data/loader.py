@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mimflow.data.augment import Images, Views
+from mimflow.data.chosen import Chosen
 from mimflow.data.fast_decode import library
 from mimflow.data.handover import tensors
 from mimflow.data.order import samples_at
@@ -33,7 +34,7 @@ class Batches(Dataset[dict[str, np.ndarray]]):
 
     def __init__(
         self,
-        shards: Shards,
+        shards: Shards | Chosen,
         views: Views,
         batch: int,
         seed: int,
@@ -60,7 +61,7 @@ class Batches(Dataset[dict[str, np.ndarray]]):
         return [self.shards.picture(i, self.max_pixels) for i in sample.tolist()]
 
 
-def decode_all(shards: Shards, max_pixels: int) -> np.ndarray | None:
+def decode_all(shards: Shards | Chosen, max_pixels: int) -> np.ndarray | None:
     """uint8 (n, H, W, C) of all images if they have one size and fit in memory, else None."""
     height, width = shards.shape(0)
     if len(shards) * height * width * 3 > IN_MEMORY or not shards.same_size():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mimflow.backbones.drop import draw_paths, drop_paths
 from mimflow.data.augment import Images, Views, one_view
 from mimflow.draw import Draw
-from mimflow.params.finetune import Finetune
+from mimflow.params.tasks.finetune import Finetune
 from mimflow.targets.momentum import follow, momentum_copy
 from mimflow.train.clock import Clock
 from mimflow.train.layers import layer_decay

@@ -19,6 +19,7 @@ from mimflow.params.source import source_mistakes
 from mimflow.params.tasks.attentive import Attentive
 from mimflow.params.tasks.diagnostics import Diagnostics
 from mimflow.params.tasks.fewshot import Fewshot
+from mimflow.params.tasks.finetune import Finetune
 from mimflow.params.tasks.knn import Knn
 from mimflow.params.tasks.linear import Linear
 from mimflow.params.tasks.linear_sgd import LinearSgd
@@ -36,6 +37,7 @@ TASKS: dict[str, type[Section]] = {
     "linear": Linear,
     "linear_sgd": LinearSgd,
     "attentive": Attentive,
+    "finetune": Finetune,
     "fewshot": Fewshot,
     "diagnostics": Diagnostics,
 }

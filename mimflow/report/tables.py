@@ -11,10 +11,11 @@ TITLES = {
     "knn": "k-NN %",
     "linear_sgd": "MAE's probe %",
     "attentive": "attentive %",
+    "finetune": "fine-tuned %",
     "fewshot": "few-shot %",
     "diagnostics": "RankMe",
 }
-ORDER = ["linear", "knn", "linear_sgd", "attentive", "fewshot", "diagnostics"]
+ORDER = ["linear", "knn", "linear_sgd", "attentive", "finetune", "fewshot", "diagnostics"]
 WIDTH = 120
 NOTES = (
     "±: half of the 95 % interval. Several seeds: their mean, Student's t over seeds; one seed: "

@@ -15,8 +15,8 @@ for task in flow.tasks(STAGES):
             key=flow.keys(STAGES, task),
         threads: flow.threads(STAGES, task)
         resources:
-            mem_mb=16000 if task == "attentive" else 4000,
-            runtime=240 if task == "attentive" else 60,
+            mem_mb=16000 if task in ("attentive", "finetune") else 4000,
+            runtime=240 if task in ("attentive", "finetune") else 60,
         log:
             f"logs/{task}/{{key}}.log",
         shell:

@@ -1,0 +1,34 @@
+"""Some of the images of a split, numbered from 0, for a training that uses only these."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mimflow.data.encoded import Encoded
+from mimflow.data.shards import Shards
+
+
+class Chosen:
+    """The images `numbers` int64 (n,) of `shards`, as `Batches` asks for them."""
+
+    def __init__(self, shards: Shards, numbers: np.ndarray):
+        self.shards, self.numbers = shards, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def shape(self, i: int) -> tuple[int, int]:
+        """(H, W)."""
+        return self.shards.shape(int(self.numbers[i]))
+
+    def same_size(self) -> bool:
+        """Whether all images of the split have one size."""
+        return self.shards.same_size()
+
+    def pixels(self, i: int, max_pixels: int) -> np.ndarray:
+        """uint8 (H, W, C)."""
+        return self.shards.pixels(int(self.numbers[i]), max_pixels)
+
+    def picture(self, i: int, max_pixels: int) -> np.ndarray | Encoded:
+        """Pixels, or a stored picture that views decode."""
+        return self.shards.picture(int(self.numbers[i]), max_pixels)

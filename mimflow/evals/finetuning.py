@@ -1,0 +1,136 @@
+"""The trainings of a fine-tuning, one for each seed, and what they predict.
+
+Each resumes like a pre-training; a seed that is done has its predictions beside the states.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from mimflow.backbones.vit import fuse_attention
+from mimflow.data.augment import finish, fit
+from mimflow.data.chosen import Chosen
+from mimflow.data.loader import Batches
+from mimflow.data.shards import Shards
+from mimflow.evals.finetune import Finetuned, choose_labelled, views, with_head
+from mimflow.evals.origin import Opened, open_origin
+from mimflow.files import replacing
+from mimflow.params.check import CONTROLS, parse
+from mimflow.params.tasks.finetune import Finetune
+from mimflow.ranks import Processes
+from mimflow.train.checkpoint import Checkpoints
+from mimflow.train.loop import train
+from mimflow.train.parallel import prepare
+from mimflow.train.record import Record
+from mimflow.train.step import PRECISION
+
+MAX_PIXELS = 1 << 28  # the audit has passed every image
+
+
+class Tuning:
+    """Fine-tunes the encoder of `origin` (`mimflow/evals/origin.py`) on one split, evaluates it on
+    another. `state`: the folder for what a resume needs; `name`: what the record calls it.
+    """
+
+    def __init__(
+        self,
+        origin: dict[str, Any],
+        train: Shards,
+        held: Shards,
+        how: Finetune,
+        state: Path,
+        processes: Processes,
+        device: torch.device,
+        name: str,
+    ):
+        if not origin:
+            raise ValueError("params.yaml: evaluate.finetune: raw pixels have no encoder to tune")
+        self.origin, self.train, self.held, self.how = origin, train, held, how
+        self.state, self.processes, self.device, self.name = state, processes, device, name
+        self.opened: Opened = open_origin(origin)
+        self.mean, self.std = self.opened.mean or train.mean, self.opened.std or train.std
+
+    def predict(self, train: np.ndarray, labels: np.ndarray, held: np.ndarray) -> dict[str, Any]:
+        """{finetune: labels int64 (R, m)} of the images `held` (m,), for each of R seeds, learnt
+        from a share of the images `train` (n,) with `labels` 0 to C - 1. Raises Interrupted.
+        """
+        chosen = choose_labelled(labels, self.how.labels, self.how.seed)
+        images = Chosen(self.train, train[chosen])
+        found = [self._seed(seed, images, labels[chosen], held) for seed in self.how.seeds]
+        return {"finetune": np.stack(found)}
+
+    def _seed(self, seed: int, images: Chosen, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
+        done = self.state / f"seed{seed}.safetensors"
+        if done.exists():
+            return load_file(done)["label"]
+        how = self.how.model_copy(update={"seed": seed})
+        prepare(how.compute)
+        torch.manual_seed(seed)  # the head's initial weights
+        method = self._method(labels, how)
+        share = self.processes.rank, self.processes.count
+        look = views(how, self.size)
+        batches = Batches(images, look, how.batch, seed, MAX_PIXELS, *share)
+        first = self.processes.rank == 0
+        keep = Checkpoints(self.state / f"seed{seed}", writer=first)
+        record = Record("finetune", f"{self.name}-{seed}", self.device, self.processes)
+        render = finish(self.mean, self.std, self.device)
+        train(method, batches, render, how, keep, record, self.processes)
+        label = self._labels(method.evaluated, held)
+        if first:
+            with replacing(done) as file:
+                save_file({"label": label}, file)
+        keep.drop()
+        return label
+
+    @property
+    def size(self) -> int:
+        """The side in pixels of the pictures that the encoder takes."""
+        from mimflow.evals.features import input_size
+
+        return input_size(self.opened.model)
+
+    def _method(self, labels: np.ndarray, how: Finetune) -> Finetuned:
+        name, kwargs = timm_of(self.origin)
+        state = {k: x.cpu() for k, x in self.opened.model.state_dict().items()}
+        classes = int(labels.max()) + 1
+        model = with_head(name, kwargs, state, classes, how)
+        depth = len(model.blocks)  # type: ignore[arg-type]
+        known = torch.from_numpy(labels.astype(np.int64))
+        method = Finetuned(model, known, classes, how, depth).to(self.device)
+        fuse_attention(method, self.device, backward=True)
+        return method.train()
+
+    @torch.inference_mode()
+    def _labels(self, model: nn.Module, held: np.ndarray) -> np.ndarray:
+        """int64 (m,), of the middle of each image."""
+        model.eval()
+        render = finish(self.mean, self.std, self.device)
+        dtype = PRECISION[self.how.compute.precision]
+        found = []
+        for start in range(0, len(held), self.how.eval_batch):
+            numbers = held[start : start + self.how.eval_batch].tolist()
+            pictures = fit([self.held.pixels(i, MAX_PIXELS) for i in numbers], self.size)
+            x = render({"image": torch.from_numpy(pictures)})["image"]
+            with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+                found.append(model(x).argmax(1).cpu())
+        return torch.cat(found).numpy()
+
+
+def timm_of(origin: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of the timm model that an origin has."""
+    if "file" in origin:
+        with safe_open(origin["file"], "pt") as file:
+            card = json.loads(file.metadata()["card"])
+        return card["timm"]["name"], card["timm"]["kwargs"]
+    control = parse(CONTROLS[origin["control"]["kind"]], origin["control"], "controls")
+    if hasattr(control, "timm"):
+        return control.timm.name, control.timm.kwargs
+    return control.encoder.name, control.encoder.timm()
