@@ -35,7 +35,7 @@ def body(stage: Stage) -> Callable[[], None]:
         numbers = {"train": np.arange(len(train)), "held": np.arange(len(held))}
         labels = {"train": train.labels(), "held": held.labels()}
         out = Path(f"metrics/finetune/{stage.key}.json")
-        draws = [{"images": numbers}]
+        draws = [{"tuned": numbers}]
         write_metrics(draws, labels, out, tuning.predict, "finetune", grid=False)
     return lambda: shutil.rmtree(state, ignore_errors=True)
 
