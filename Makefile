@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: run test snakemake sync check lint workspace link-data lock .venv-ready
+.PHONY: clean-state bench-resume run test snakemake sync check lint workspace link-data lock .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -34,6 +34,12 @@ lint: $(INSTALLED) ## format, lint, types
 
 workspace: $(INSTALLED) ## make workspace PRESET=cifar10 DIR=../cifar10
 	@mimflow workspace $(PRESET) $(DIR)
+
+clean-state: $(INSTALLED) ## training state that no present run can use: listed and removed
+	@mimflow clean-state
+
+bench-resume: $(INSTALLED) ## 25 trainings killed and resumed, against one that was not
+	@python -m benchmarks.resume
 
 link-data: ## make link-data FROM=../shared/data: its files appear in data/raw
 	@test -d "$(FROM)" || { echo "FROM=$(FROM): no such folder" >&2; exit 2; }

@@ -31,7 +31,7 @@ def rate(step: Callable[[], None], batch: int) -> float:
 def main() -> None:
     """Prints the table."""
     values = read_yaml(Path("params.yaml"))["runs"]["mae"]
-    set_threads(values["threads"])
+    set_threads(values["compute"]["threads"])
     import torch
 
     from mimflow.backbones.vit import encode, fuse_attention, patch_size

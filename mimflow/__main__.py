@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", action="append", default=[], metavar="KEY=V,V", help="one run for each value"
     )
     new.set_defaults(act=_new_run)
+    clean = add("clean-state", help="remove training state that no present run can use")
+    clean.add_argument("--list", action="store_true", help="only list it")
+    clean.set_defaults(act=_clean)
     workspace = add("workspace", help="a worktree with a preset as its params.yaml")
     workspace.add_argument("preset")
     workspace.add_argument("folder", type=Path)
@@ -94,6 +97,12 @@ def _table(arguments: argparse.Namespace) -> None:
     console = Console()
     console.width = console.width if console.is_terminal else 120  # a log has no width
     console.print(table)
+
+
+def _clean(arguments: argparse.Namespace) -> None:
+    from mimflow.clean import clean_state
+
+    print("\n".join(clean_state(remove=not arguments.list) or ["state/: nothing to remove"]))
 
 
 def _workspace(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,13 @@ from mimflow.files import canonical, write
 
 # Can not reach a result: they read parameters, say what goes on, and run the stages.
 OBSERVERS = frozenset(
-    {"mimflow.stage", "mimflow.params.check", "mimflow.params.read", "mimflow.train.record"}
+    {
+        "mimflow.stage",
+        "mimflow.several",
+        "mimflow.params.check",
+        "mimflow.params.read",
+        "mimflow.train.record",
+    }
 )
 
 

@@ -25,6 +25,7 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
     result would not pass `mimflow check`.
     """
     yaml = YAML()
+    yaml.representer.add_representer(type(None), _null)
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -51,6 +52,10 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
     _checked(out.getvalue())
     write(FILE, out.getvalue().encode())
     return names
+
+
+def _null(representer: Any, value: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _pair(text: str) -> tuple[str, str]:

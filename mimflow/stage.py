@@ -25,6 +25,8 @@ from typing import Any
 from mimflow.files import canonical, write
 from mimflow.hashes import Hashes
 from mimflow.params.read import read_yaml
+from mimflow.ranks import discover
+from mimflow.several import leave
 from mimflow.threads import set_threads
 from mimflow.train.outcome import Diverged, Interrupted
 
@@ -61,6 +63,15 @@ class Stage:
         """The output that says what made the others."""
         [found] = [o for o in self.outs if o.endswith("made.json")]
         return Path(found)
+
+    @property
+    def threads(self) -> int:
+        """The parameter of this name, of a section or of its part `compute`; else 1."""
+        sections = [v for v in self.values.values() if isinstance(v, dict)]
+        found = [
+            s.get("compute", s)["threads"] for s in sections if "threads" in s.get("compute", s)
+        ]
+        return int(max(found, default=1))
 
     def params(self, key: str) -> Any:
         """The value at `key`, which dvc.yaml must declare for this stage."""
@@ -189,6 +200,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def made_json(made: dict[str, Any]) -> bytes:
+    """What a stage's made.json holds."""
+    return canonical({**made, "versions": versions()})
+
+
 def run(
     kind: str, body: Callable[[Stage], Callable[[], None] | None], argv: list[str] | None = None
 ) -> int:
@@ -198,28 +214,34 @@ def run(
     needed. 0 done, 2 wrong input or parameters, 3 training diverged, 75 interrupted and resumable.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    code, message = _outcome(kind, body, arguments)
+    leave(code, message, discover().rank)
+    return code
+
+
+def _outcome(
+    kind: str, body: Callable[[Stage], Callable[[], None] | None], arguments: list[str]
+) -> tuple[int, str]:
     try:
         stages = load(_checked())
         stage = _find(kind, arguments, stages)
         _refuse_changed(stage)
         made = stage.made_by(owners(stages), Hashes())
-        set_threads(_threads(stage))
+        set_threads(stage.threads)
         drop_state = body(replace(stage, made_hash=made["hash"]))
-        write(stage.made_file, canonical({**made, "versions": versions()}))
+        if discover().rank == 0:
+            write(stage.made_file, made_json(made))
         if drop_state is not None:
             drop_state()
-        return 0
+        return 0, ""
     except (ValueError, OSError) as error:
         if os.environ.get("MIMFLOW_TRACEBACK"):
             traceback.print_exc()
-        print(f"{kind}: {error}" if isinstance(error, OSError) else error, file=sys.stderr)
-        return 2
+        return 2, f"{kind}: {error}" if isinstance(error, OSError) else str(error)
     except Diverged as error:
-        print(f"{kind}: {error}", file=sys.stderr)
-        return 3
+        return 3, f"{kind}: {error}"
     except Interrupted as error:
-        print(f"{kind}: {error}", file=sys.stderr)
-        return 75
+        return 75, f"{kind}: {error}"
 
 
 def _checked() -> dict[str, Any]:
@@ -251,8 +273,3 @@ def _refuse_changed(stage: Stage) -> None:
             f"{stage.name}: params.yaml or the code changed since this job was planned;"
             " run the workflow again"
         )
-
-
-def _threads(stage: Stage) -> int:
-    found = [v["threads"] for v in stage.values.values() if isinstance(v, dict) and "threads" in v]
-    return int(found[0]) if found else 1

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mimflow import code as sources
-from mimflow.files import canonical, write
+from mimflow.files import write
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
-from mimflow.stage import SOURCES, Stage, load, owners, remote_identity
+from mimflow.stage import SOURCES, Stage, load, made_json, owners, remote_identity
 
 # The log has everything; of a failure the terminal shows the end.
 SHELL = """
@@ -59,7 +59,7 @@ def refresh_code(stages: dict[str, Stage]) -> None:
     """Does the stage `code`, in place: its outputs change only where the code did."""
     stage = stages["code"]
     sources.refresh(stage.outs, Path())
-    made = canonical(stage.made_by(owners(stages), Hashes()))
+    made = made_json(stage.made_by(owners(stages), Hashes()))
     if not stage.made_file.exists() or stage.made_file.read_bytes() != made:
         write(stage.made_file, made)
 
@@ -127,14 +127,7 @@ def command(stages: dict[str, Stage], kind: str) -> Callable[[Any], str]:
 
 def threads(stages: dict[str, Stage], kind: str) -> Callable[[Any], int]:
     """The parameter `threads`, which a stage sets for itself."""
-
-    def count(wildcards: Any) -> int:
-        values = _at(stages, kind, wildcards).values.values()
-        return max(
-            [v["threads"] for v in values if isinstance(v, dict) and "threads" in v], default=1
-        )
-
-    return count
+    return lambda wildcards: _at(stages, kind, wildcards).threads
 
 
 def listing(stages: dict[str, Stage]) -> str:

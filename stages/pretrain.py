@@ -1,54 +1,88 @@
 """Pre-training of one run: an encoder that plain timm loads, the loss curve, and pictures."""
 
+from __future__ import annotations
+
 import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mimflow.params.check import parse, schema_of
 from mimflow.stage import Stage, run
+
+if TYPE_CHECKING:  # torch is slow to import: only when everything was found right
+    import torch
+
+    from mimflow.params.training import Training
+    from mimflow.ranks import Processes
 
 MAX_PIXELS = 1 << 28  # the audit has passed every image
 
 
 def body(stage: Stage) -> Callable[[], None]:
     """Trains `stage.key` from its newest state on; returns what drops the state."""
+    from mimflow.ranks import discover
+    from mimflow.train.processes import joined
+
+    where = f"runs.{stage.key}"
+    values = stage.params(where)
+    params = parse(schema_of(values["method"]), values, where)
+    processes = discover()
+    with joined(processes) as device:
+        return _train(stage, params, processes, device)
+
+
+def _train(
+    stage: Stage, params: Training, processes: Processes, device: torch.device
+) -> Callable[[], None]:
     import torch
 
     from mimflow.backbones.vit import fuse_attention
     from mimflow.data.augment import finish
     from mimflow.data.loader import Batches
     from mimflow.data.shards import Shards
-    from mimflow.encoder import device, save_encoder
+    from mimflow.encoder import save_encoder
     from mimflow.train.checkpoint import Checkpoints
-    from mimflow.train.loop import train, write_curve
+    from mimflow.train.loop import train
+    from mimflow.train.parallel import prepare, unspread
     from mimflow.train.pictures import write_pictures
+    from mimflow.train.progress import write_curve
+    from mimflow.train.record import Record
 
-    where = f"runs.{stage.key}"
-    values = stage.params(where)
-    params = parse(schema_of(values["method"]), values, where)
+    prepare(params.compute)
     module = importlib.import_module(f"mimflow.methods.{params.method}")
     shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
-    torch.manual_seed(params.seed)  # the initial weights; nothing else draws from it
-    method = module.build(params).to(device())
-    fuse_attention(method, device(), backward=True)
-    batches = Batches(shards, module.views(params), params.batch, params.seed, MAX_PIXELS)
-    render = finish(shards.mean, shards.std, device())
-    keep = Checkpoints(Path("state") / f"pretrain-{stage.key}-{stage.made_hash[:16]}")
-    rows = train(method, batches, render, params, keep, str(stage.key))
+
+    def build() -> torch.nn.Module:
+        torch.manual_seed(params.seed)  # the initial weights; nothing else draws from it
+        method = module.build(params).to(device)
+        fuse_attention(method, device, backward=True)
+        return method
+
+    share = processes.rank, processes.count
+    batches = Batches(shards, module.views(params), params.batch, params.seed, MAX_PIXELS, *share)
+    render = finish(shards.mean, shards.std, device)
+    state = Path("state") / f"pretrain-{stage.key}-{stage.made_hash[:16]}"
+    keep = Checkpoints(state, writer=processes.rank == 0)
+    record = Record("pretrain", str(stage.key), device, processes)
+    method = build()
+    rows = train(method, batches, render, params, keep, record, processes)
+    method = unspread(method, build)
+    if processes.rank:
+        return keep.drop
 
     folder = Path("runs") / str(stage.key)
     write_curve(folder / "losses.csv", rows)
     write_pictures(folder / "pictures.png", method, batches, render, params)
-    timm = {"name": params.encoder.name, "kwargs": params.encoder.timm()}
     card = {
-        "timm": timm,
+        "timm": {"name": params.encoder.name, "kwargs": params.encoder.timm()},
         "mean": shards.mean,
         "std": shards.std,
         "method": params.method,
         "samples": params.samples,
     }
-    save_encoder(folder / "encoder.safetensors", method.encoder, card)
+    save_encoder(folder / "encoder.safetensors", method.encoder, card)  # type: ignore[arg-type]
     return keep.drop
 
 

@@ -73,10 +73,11 @@ def test_imports_inside_functions_count() -> None:
 
 
 def test_a_methods_closure_stays_readable() -> None:
+    platform = "mimflow.torchvision_ops"  # imported by the package, not by a method
     modules = {
         m
         for m in closure("mimflow.methods.mae", ROOT)
-        if (ROOT / (m.replace(".", "/") + ".py")).exists()
+        if (ROOT / (m.replace(".", "/") + ".py")).exists() and m != platform
     }
     lines = sum((ROOT / (m.replace(".", "/") + ".py")).read_text().count("\n") for m in modules)
     assert len(modules) <= 15 and lines <= 1500

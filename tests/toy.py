@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,10 +36,11 @@ def make_shards(folder: Path) -> Shards:
     return Shards(folder / "index.json", folder / "shards", "train")
 
 
-def toy_run(**changes: object) -> MAEParams:
+def toy_run(**changes: Any) -> MAEParams:
     """The toy preset's run, with a few steps."""
     values = read_yaml(ROOT / "presets/toy.yaml")["runs"]["mae"]
-    return MAEParams.model_validate({**values, "samples": 640, "threads": 1, **changes})
+    compute = {**values["compute"], "threads": 1, **changes.pop("compute", {})}
+    return MAEParams.model_validate({**values, "samples": 640, "compute": compute, **changes})
 
 
 def toy_method(run: MAEParams) -> nn.Module:

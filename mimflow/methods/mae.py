@@ -19,6 +19,7 @@ from mimflow.draw import Draw
 from mimflow.masks.random import num_visible, random_mask
 from mimflow.params.mae import MAEParams
 from mimflow.targets.pixels import patchify, standardise, unpatchify
+from mimflow.targets.seen import seen
 from mimflow.tokens import put, take
 from mimflow.train.clock import Clock
 
@@ -52,7 +53,8 @@ class MAE(nn.Module):
         prediction = self.head(tokens[:, 1 + self.visible :]).float()  # (B, M, P)
         target = take(self.target(patches), hidden)  # (B, M, P)
         error = (prediction - target).square().mean(-1)  # (B, M), M the same for every image
-        return {"loss": error.sum() / max(error.numel(), 1)}
+        loss = error.sum() / max(error.numel(), 1)
+        return {"loss": loss, **seen(patches, hidden, target)}
 
     @torch.no_grad()
     def pictures(self, batch: dict[str, Tensor], draw: Draw, clock: Clock) -> dict[str, Tensor]:

@@ -9,13 +9,14 @@ import importlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from mimflow.params import sections
-from mimflow.params.fields import Section, Training
+from mimflow.params.fields import Section
 from mimflow.params.source import source_mistakes
+from mimflow.params.training import Training
 
 FILE = Path("params.yaml")
 RUN_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # a dot would break DVC's parameter paths
@@ -68,33 +69,58 @@ def parse(schema: type[Any], values: object, where: str) -> Any:
 
 
 def _lines(error: ValidationError, schema: type[Any], where: str) -> list[str]:
-    problems = error.errors(include_url=False)
-    missing = {p["loc"] for p in problems if p["type"] == "missing"}
+    problems = [(p, *_place(schema, p["loc"])) for p in error.errors(include_url=False)]
+    missing = {keys for p, keys, _ in problems if p["type"] == "missing"}
     lines = []
-    for p in problems:
-        key = ".".join([where, *map(str, p["loc"])])
+    for p, keys, fields in problems:
+        key = ".".join([where, *keys])
         if p["type"] == "extra_forbidden":
-            fields = _fields(schema, p["loc"][:-1])
-            meant = difflib.get_close_matches(str(p["loc"][-1]), fields, n=1)
-            missing -= {(*p["loc"][:-1], name) for name in meant}  # one mistake, one line
-            lines.append(f"{FILE}: {key}: unknown key ({nearest(p['loc'][-1], fields)})")
+            meant = difflib.get_close_matches(keys[-1], fields, n=1)
+            missing -= {(*keys[:-1], name) for name in meant}  # one mistake, one line
+            lines.append(f"{FILE}: {key}: unknown key ({nearest(keys[-1], fields)})")
         elif p["type"] == "value_error":
             lines.append(f"{FILE}: {key}: {p['ctx']['error']}")
+        elif p["type"] == "union_tag_invalid":
+            allowed = [t.strip(" '") for t in p["ctx"]["expected_tags"].split(",")]
+            chooser = p["ctx"]["discriminator"].strip("'")
+            tag = p["ctx"]["tag"]
+            lines.append(f"{FILE}: {key}.{chooser}: {tag!r} ({nearest(tag, allowed)})")
+        elif p["type"] == "union_tag_not_found":
+            missing.add((*keys, p["ctx"]["discriminator"].strip("'")))
         elif p["type"] != "missing":
             lines.append(f"{FILE}: {key}: {_shown(p['input'])} is not allowed: {_plain(p['msg'])}")
-    lines += [
-        f"{FILE}: {'.'.join([where, *map(str, at)])}: missing" for at in sorted(missing, key=str)
-    ]
-    return lines
+    return lines + [f"{FILE}: {'.'.join([where, *at])}: missing" for at in sorted(missing)]
 
 
-def _fields(schema: type[Any], path: tuple[int | str, ...]) -> list[str]:
-    for key in path:
-        inner = schema.model_fields[str(key)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, Section)):
-            return []
-        schema = inner
-    return list(schema.model_fields)
+def _place(
+    schema: type[Any] | None, loc: tuple[int | str, ...]
+) -> tuple[tuple[str, ...], list[str]]:
+    """The keys of params.yaml that lead to `loc`, and the fields of the section that it is in.
+
+    Where a section is chosen by a key (`kind`), pydantic puts the choice into the path.
+    """
+    keys: list[str] = []
+    choices: dict[str, type[Any]] = {}
+    fields: list[str] = []
+    for part in map(str, loc):
+        if part in choices:
+            schema, choices = choices[part], {}
+            continue
+        keys.append(part)
+        fields = list(schema.model_fields) if schema else []
+        field = schema.model_fields.get(part) if schema else None
+        inner = field.annotation if field else None
+        choices = _choices(field)
+        schema = inner if isinstance(inner, type) and issubclass(inner, Section) else None
+    return tuple(keys), fields
+
+
+def _choices(field: Any) -> dict[str, type[Any]]:
+    """The value of the discriminator -> section, for a field that is one of several."""
+    if field is None or not isinstance(field.discriminator, str):
+        return {}
+    members = get_args(field.annotation)
+    return {get_args(m.model_fields[field.discriminator].annotation)[0]: m for m in members}
 
 
 def _shown(value: object) -> str:

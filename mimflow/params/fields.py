@@ -17,7 +17,7 @@ Ratio = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp16", "fp32"]
 
 
 class Section(BaseModel):
@@ -82,39 +82,3 @@ class Augment(Section):
             raise ValueError(f"amount {self.amount} of a crop is a share of the area: 0 to 1")
         if self.kind == "shift" and self.amount != int(self.amount):
             raise ValueError(f"amount {self.amount} of a shift is in whole pixels")
-
-
-class AdamW(Section):
-    """lr = base_lr * batch / 256; linear warm-up over the share `warmup` of the budget, then half a
-    cosine down to 0; weight decay on weights of two or more dimensions.
-    """
-
-    base_lr: Positive
-    betas: Annotated[list[Ratio], Field(min_length=2, max_length=2)]
-    weight_decay: NonNegative
-    warmup: Ratio
-
-
-class Training(Section):
-    """What every run states, whatever its method. `samples`: images seen, the budget."""
-
-    method: str
-    seed: Seed
-    threads: Threads
-    precision: Precision
-    samples: Count
-    batch: Count
-    encoder: Encoder
-    optimiser: AdamW
-    augment: Augment
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps: the budget over the batch, rounded down."""
-        return self.samples // self.batch
-
-    def model_post_init(self, context: object) -> None:
-        if self.samples < self.batch:
-            raise ValueError(f"samples {self.samples} is less than one batch of {self.batch}")
-        if self.augment.kind == "shift" and self.augment.amount >= self.encoder.img_size:
-            raise ValueError(f"augment.amount {self.augment.amount} shifts the whole image away")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mimflow.params.fields import Decoder, Ratio, Training
+from mimflow.params.fields import Decoder, Ratio
+from mimflow.params.training import Training
 
 
 class MAEParams(Training):

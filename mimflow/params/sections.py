@@ -10,7 +10,6 @@ from mimflow.params.fields import (
     Count,
     Encoder,
     Positive,
-    Precision,
     Ratio,
     Section,
     Seed,
@@ -87,7 +86,7 @@ class Features(Section):
 
     train_images: Count
     threads: Threads
-    precision: Precision
+    precision: Literal["bf16", "fp32"]
     batch: Count
 
 

@@ -2,157 +2,171 @@
 never which method.
 
 The state after a step is a function of the state before it and of the step's number, so that a run
-that was killed and resumed ends in the same bits as one that was not.
+that was killed and resumed ends in the same bits as one that was not, and so does one that was
+handed from two processes to one, to rounding.
 """
 
 from __future__ import annotations
 
-import math
-import signal
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mimflow.data.loader import Batches, load
-from mimflow.draw import Draw
-from mimflow.files import write
-from mimflow.params.fields import Training
+from mimflow.params.training import Budget
+from mimflow.ranks import Processes
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.clock import Clock
-from mimflow.train.optim import build_optimiser
-from mimflow.train.outcome import Diverged, Interrupted
+from mimflow.train.deadline import Deadline
+from mimflow.train.flops import cost_of
+from mimflow.train.health import Look
+from mimflow.train.memory import fitting
+from mimflow.train.optim import build_optimiser, parameter_groups
+from mimflow.train.outcome import Interrupted
+from mimflow.train.parallel import like, spread
+from mimflow.train.processes import Agreement
+from mimflow.train.progress import Progress, Row
 from mimflow.train.record import Record
-from mimflow.train.schedule import scaled_rate, warmup_cosine
+from mimflow.train.scale import LossScale
+from mimflow.train.step import Stepper
 
-POINTS = 200  # of the loss curve, at most
-Row = tuple[int, float, float]  # images seen, mean loss since the row before, learning rate
+SAVE, STOP = 1, 2  # what a rank may wish for after a step
 Render = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def clock_at(step: int, run: Training, count: int) -> Clock:
+def clock_at(step: int, run: Budget, count: int) -> Clock:
     """The clock of `step` for a data set of `count` images."""
     per_epoch = count / run.batch
     return Clock(step, run.steps, step / per_epoch, run.steps / per_epoch)
 
 
 def train(
-    method: nn.Module, batches: Batches, render: Render, run: Training, keep: Checkpoints, name: str
+    method: nn.Module,
+    batches: Batches,
+    render: Render,
+    run: Budget,
+    keep: Checkpoints,
+    record: Record,
+    processes: Processes,
 ) -> list[Row]:
     """Trains `method` in place for `run.steps` steps, from `keep`'s newest state on; returns the
-    loss curve.
+    curve: samples, loss, learning_rate, gradient_norm, rank, similarity, what the method reports.
 
-    Raises Diverged when the loss is not finite, Interrupted (state saved) on SIGTERM, SIGINT or
-    SIGUSR1.
+    Raises Diverged when loss or gradient is not finite more often than allowed, Interrupted (state
+    saved) on a signal or before a deadline, ValueError where the batch does not divide.
     """
     device = next(method.parameters()).device
-    optimiser = build_optimiser(method, run.optimiser)
-    state = _resume(method, optimiser, keep, device)
-    stop = _watch_signals()
-    with Record("pretrain", name, run.steps * run.batch, state["step"] * run.batch) as record:
-        for step, batch in record.waiting(
-            load(batches, state["step"], run.steps), start=state["step"]
-        ):
-            clock = clock_at(step, run, len(batches.shards))
-            rate = _step(method, optimiser, render(batch), clock, run, state["sum"])
-            state["step"] = step + 1
-            record.step((step + 1) * run.batch, _row(state, run, rate))
-            if stop() or record.checkpoint_due():
-                keep.save(
-                    step + 1,
-                    {**state, "method": method.state_dict(), "optimiser": optimiser.state_dict()},
-                )
+    saved = keep.latest() or {}
+    record.cost = cost_of(method, render(_first(batches)), run.seed)
+    model = spread(method, run.compute, device)
+    rule = run.optimiser
+    scale_of = getattr(method, "scale_of", lambda name: 1.0)  # of a layer's rate
+    named = list(method.named_parameters())
+    groups = parameter_groups(named, rule.weight_decay, rule.undecayed, scale_of)
+    optimiser, scale = (
+        build_optimiser(groups, rule),
+        LossScale(run.compute.precision == "fp16", device),
+    )
+    micro = saved.get("micro") or _micro(run, processes)
+    stepper = Stepper(method, model, optimiser, run, micro, scale)
+    if device.type == "cuda" and not saved:
+        batch = render(_first(batches))
+        stepper.micro = fitting(method, lambda m: stepper.trial(batch, m), micro, device)
+    state = Progress(run, len(batches.shards), saved)
+    if saved:
+        _restore(method, optimiser, scale, saved)
+    _run(stepper, batches, render, state, keep, record, Look(method.encoder))  # type: ignore[arg-type]
+    return state.rows
+
+
+def _run(
+    stepper: Stepper,
+    batches: Batches,
+    render: Render,
+    state: Progress,
+    keep: Checkpoints,
+    record: Record,
+    look: Look,
+) -> None:
+    """The steps that are left."""
+    run, agreement, deadline = stepper.run, Agreement(), Deadline()
+    with record.over(run.steps * run.batch, state.step * run.batch):
+        for step, batch in record.waiting(load(batches, state.step, run.steps), state.step):
+            clock = clock_at(step, run, state.images)
+            look.wanted = state.is_point(step + 1)
+            values = stepper(render(batch), clock)
+            state.add(step, values)
+            row = None
+            if state.is_point(step + 1):
+                row = state.row(stepper.optimiser.param_groups[0]["lr"], look.measure())
+            record.step((step + 1) * run.batch, row)
+            wish = STOP if deadline.reason else SAVE if record.checkpoint_due() else 0
+            wish = agreement.answer(wish)
+            if wish and step + 1 < run.steps:
+                state.check()  # never save behind a step that was not looked at
+                keep.save(step + 1, _snapshot(stepper, state))
                 record.checkpoint((step + 1) * run.batch)
-            if stop():
+            if wish == STOP and step + 1 < run.steps:
+                keep.settle()
+                agreement.settle()
                 raise Interrupted(
-                    f"{name}: stopped by a signal after step {step + 1} of {run.steps};"
-                    " run it again to go on"
+                    f"{record.name}: stopped {deadline.reason or 'with the others'} after step"
+                    f" {step + 1} of {run.steps}; run it again to go on"
                 )
-        record.end(device)
-    return [(int(n), loss, rate) for n, loss, rate in state["rows"]]
+        agreement.settle()
+        keep.save(run.steps, _snapshot(stepper, state))  # until the outputs are written
+        keep.settle()
+        record.end()
 
 
-def _resume(
-    method: nn.Module, optimiser: torch.optim.Optimizer, keep: Checkpoints, device: torch.device
-) -> dict[str, Any]:
-    """The loop's own state; loads the method's and the optimiser's if there are any."""
-    saved = keep.latest()
-    if saved is None:
-        return {"step": 0, "rows": [], "sum": torch.zeros(2, dtype=torch.float64, device=device)}
-    method.load_state_dict(saved.pop("method"))
-    optimiser.load_state_dict(saved.pop("optimiser"))
-    return {**saved, "sum": saved["sum"].to(device)}
+def _first(batches: Batches) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(x) for name, x in batches[0].items()}
 
 
-def _step(
-    method: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    batch: dict[str, Tensor],
-    clock: Clock,
-    run: Training,
-    total: Tensor,
-) -> float:
-    """One step; adds the loss and 1 to `total` on the device, so nothing waits. Returns the
-    learning rate.
-    """
-    peak = scaled_rate(run.optimiser.base_lr, run.batch)
-    rate = warmup_cosine(clock.fraction, 1.0, run.optimiser.warmup, peak)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    draw = Draw(batch["place"], "step", run.seed, clock.step)
-    with torch.autocast(
-        batch["place"].device.type, torch.bfloat16, enabled=run.precision == "bf16"
-    ):
-        losses = method(batch, draw, clock)
-    optimiser.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    optimiser.step()
-    after_step = getattr(method, "after_step", None)
-    if after_step is not None:
-        after_step(clock)
-    total[0] += losses["loss"].detach()
-    total[1] += 1
-    return rate
-
-
-def _row(state: dict[str, Any], run: Training, rate: float) -> float | None:
-    """The mean loss since the last point of the curve, if this step is one: the only wait for the
-    device.
-    """
-    step, every = state["step"], max(1, run.steps // POINTS)
-    if step % every and step != run.steps:
-        return None
-    total, count = state["sum"].tolist()
-    loss: float = total / count
-    if not math.isfinite(loss):
-        first = step - int(count)
-        raise Diverged(
-            f"the loss is {loss} within steps {first} to {step - 1}; a lower base_lr may help"
+def _micro(run: Budget, processes: Processes) -> int:
+    """Images on this device at a time. Raises ValueError where the batch does not divide."""
+    if run.batch % processes.count:
+        raise ValueError(f"batch {run.batch} does not divide by {processes.count} processes")
+    share = run.batch // processes.count
+    micro = min(run.compute.micro_batch, share)
+    if share % micro:
+        raise ValueError(
+            f"batch {run.batch} on {processes.count} processes is {share} images each, no multiple"
+            f" of compute.micro_batch {micro}"
         )
-    state["rows"].append((step * run.batch, loss, rate))
-    state["sum"].zero_()
-    return loss
+    return micro
 
 
-def _watch_signals() -> Callable[[], bool]:
-    """Whether one of the signals that end a job has come."""
-    came: list[int] = []
+def _snapshot(stepper: Stepper, state: Progress) -> dict[str, Any]:
+    """All that a resume needs."""
+    return {
+        **state.saved(),
+        "micro": stepper.micro,
+        "scale": stepper.scale.state,
+        "method": stepper.method.state_dict(),
+        "optimiser": stepper.optimiser.state_dict(),
+    }
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, note)
-    return lambda: bool(came)
+def _restore(
+    method: nn.Module, optimiser: torch.optim.Optimizer, scale: LossScale, saved: dict[str, Any]
+) -> None:
+    """Loads what `_snapshot` took, laid out for the present number of processes."""
+    places = method.state_dict()
+    method.load_state_dict({k: like(x, places[k]) for k, x in saved["method"].items()})
+    parameters = [p for g in optimiser.param_groups for p in g["params"]]
+    old = saved["optimiser"]
+
+    states = {
+        number: {name: _placed(x, parameters[number]) for name, x in state.items()}
+        for number, state in old["state"].items()
+    }
+    optimiser.load_state_dict({**old, "state": states})
+    scale.state = saved["scale"].to(scale.state.device)
 
 
-def write_curve(path: Path, rows: list[Row]) -> None:
-    """The loss curve as CSV: samples, loss, learning_rate."""
-    lines = [
-        "samples,loss,learning_rate",
-        *(f"{samples},{loss!r},{rate!r}" for samples, loss, rate in rows),
-    ]
-    write(path, ("\n".join(lines) + "\n").encode())
+def _placed(x: Any, p: Tensor) -> Any:
+    """A moment of a parameter laid out as it is; a count as it is."""
+    return like(x, p) if isinstance(x, Tensor) and x.shape == p.shape else x

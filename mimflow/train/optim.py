@@ -1,22 +1,67 @@
-"""The optimiser as published: AdamW, weight decay on weights of two or more dimensions only."""
+"""Optimisers as published, over groups of parameters that share a rate and a weight decay.
+
+Each takes `found_inf`, a float on the device: where it is 1 the step changes nothing, so that a
+gradient that is not finite is left out without waiting for the device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mimflow.params.fields import AdamW
+from mimflow.params.training import SGD, AdamW, Optimiser
+from mimflow.train.lars import LayerwiseSGD
+
+Group = dict[str, Any]
 
 
-def build_optimiser(method: nn.Module, params: AdamW) -> torch.optim.Optimizer:
-    """Two groups, with and without decay, in the order of `named_parameters`.
+def build_optimiser(groups: list[Group], params: Optimiser) -> torch.optim.Optimizer:
+    """The optimiser of a run; its rate is set before each step."""
+    fused = all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"])
+    if isinstance(params, AdamW):
+        first, second = params.betas
+        return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=params.eps, fused=fused)
+    if isinstance(params, SGD):
+        momentum, nesterov = params.momentum, params.nesterov
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=nesterov, fused=fused)
+    return LayerwiseSGD(groups, params.momentum, params.trust)
 
-    Class and mask token have three dimensions and are decayed, as in MAE's reference code.
+
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]],
+    decay: float,
+    undecayed: list[str],
+    scale_of: Callable[[str], float] = lambda name: 1.0,
+) -> list[Group]:
+    """Groups {params, weight_decay, decay, scale} of the trained parameters, in order of their
+    first member.
+
+    No decay where a part of the name is in `undecayed`, or for one dimension if `vectors` is.
+    `scale_of` gives a parameter's share of the rate, by its name (`mimflow/train/layers.py`).
     """
-    trained = [p for p in method.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": params.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    first, second = params.betas
-    return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), fused=True)
+    groups: dict[tuple[float, float], Group] = {}
+    for name, p in named:
+        if not p.requires_grad:
+            continue
+        plain = ("vectors" in undecayed and p.ndim <= 1) or set(name.split(".")) & {*undecayed}
+        key = scale_of(name), 0.0 if plain else decay
+        group = groups.setdefault(
+            key, {"params": [], "weight_decay": key[1], "decay": key[1], "scale": key[0]}
+        )
+        group["params"].append(p)
+    return list(groups.values())
+
+
+def set_rates(optimiser: torch.optim.Optimizer, rate: float, decay: float) -> None:
+    """`rate` by each group's scale; `decay` for the groups that decay at all."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+        group["weight_decay"] = decay if group["decay"] else 0.0
+
+
+def clip_each(gradients: list[Tensor], norms: list[Tensor], bound: float) -> None:
+    """Scales each gradient to a norm of at most `bound`, as in iBOT's reference code."""
+    torch._foreach_mul_(gradients, [(bound / (n + 1e-6)).clamp(max=1.0) for n in norms])

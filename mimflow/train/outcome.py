@@ -7,3 +7,7 @@ class Diverged(Exception):
 
 class Interrupted(Exception):
     """Stopped by a signal or a deadline with its state saved: exit code 75."""
+
+
+class Superseded(ValueError):
+    """Another process has taken the run over: exit code 2."""

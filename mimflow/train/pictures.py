@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mimflow.data.loader import Batches
 from mimflow.draw import Draw
 from mimflow.files import replacing
-from mimflow.params.fields import Training
+from mimflow.params.training import Training
 from mimflow.train.clock import Clock
 
 ROWS = 8

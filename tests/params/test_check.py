@@ -98,8 +98,8 @@ MISTAKES = {
         "runs.mae: samples 5 is less than one batch of 64",
     ),
     "unknown choice": (
-        put("runs.mae.precision", "fp8"),
-        "runs.mae.precision: 'fp8' is not allowed: it should be 'bf16' or 'fp32'",
+        put("runs.mae.compute.precision", "fp8"),
+        "runs.mae.compute.precision: 'fp8' is not allowed: it should be 'bf16', 'fp16' or 'fp32'",
     ),
     "unknown control": (
         put("controls.random.kind", "randon"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ def test_the_newest_state_comes_back(tmp_path: Path) -> None:
     assert keep.latest() is None
     for step in (1, 2, 10):
         keep.save(step, {"step": step, "x": torch.full((3,), float(step))})
+    keep.settle()
     state = Checkpoints(tmp_path / "run").latest()
     assert (
         state is not None
@@ -33,11 +37,12 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(
     keep = Checkpoints(tmp_path)
     for step in (1, 2):
         keep.save(step, {"step": step})
+    keep.settle()
     newest = tmp_path / "000000000002.pt"
     newest.write_bytes(newest.read_bytes()[:100])
     state = keep.latest()
     assert state is not None and state["step"] == 1
-    assert "000000000002.pt: not readable" in capsys.readouterr().out
+    assert "000000000002.pt: not readable" in capsys.readouterr().err
 
 
 def test_a_process_that_was_taken_over_stops_and_writes_nothing(tmp_path: Path) -> None:
@@ -45,8 +50,11 @@ def test_a_process_that_was_taken_over_stops_and_writes_nothing(tmp_path: Path) 
     second = Checkpoints(tmp_path)
     with pytest.raises(ValueError, match="another process"):
         first.save(1, {"step": 1})
+        first.settle()
     assert not list(tmp_path.glob("*.pt"))
     second.save(1, {"step": 1})
+    second.settle()
+    assert len(list(tmp_path.glob("*.pt"))) == 1
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -63,5 +71,64 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 def test_drop_removes_everything(tmp_path: Path) -> None:
     keep = Checkpoints(tmp_path / "run")
     keep.save(1, {"step": 1})
+    keep.settle()
     keep.drop()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_run_is_said_and_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, other = Checkpoints(tmp_path / "ours"), Checkpoints(tmp_path / "other")
+    for keep, step in ((ours, 1), (other, 2)):
+        keep.save(step, {"step": step})
+        keep.settle()
+    (tmp_path / "ours" / "000000000002.pt").write_bytes(
+        (tmp_path / "other" / "000000000002.pt").read_bytes()
+    )
+    state = ours.latest()
+    assert state is not None and state["step"] == 1
+    assert "000000000002.pt: not readable, the one before is used (it is of other)" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("a small tmpfs can not be mounted, in CI")
+        pytest.skip("a small tmpfs can not be mounted: needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep = Checkpoints(small_disk / "run")
+    keep.save(1, {"step": 1, "x": torch.zeros(1000)})
+    keep.settle()
+    keep.save(2, {"step": 2, "x": torch.zeros(1_000_000)})
+    keep.settle()
+    said = capsys.readouterr().err
+    assert "the checkpoint of step 2 could not be written" in said
+    assert "the one before stays" in said
+    assert [p.name for p in (small_disk / "run").iterdir() if p.name != "owner"] == [
+        "000000000001.pt"
+    ]
+    state = keep.latest()
+    assert state is not None and state["step"] == 1
+    keep.save(3, {"step": 3, "x": torch.zeros(1000)})
+    keep.settle()
+    assert keep.latest()["step"] == 3  # type: ignore[index]
+
+
+def test_a_folder_that_can_not_be_written_is_refused_at_the_start(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(OSError, match="Read-only file system"):
+        Checkpoints(small_disk / "run")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from toy import make_shards, toy_batches, toy_method, toy_run
 from mimflow.data.augment import finish
 from mimflow.data.shards import Shards
 from mimflow.params.mae import MAEParams
-from mimflow.train import loop
+from mimflow.ranks import Processes
+from mimflow.train import progress
 from mimflow.train.checkpoint import Checkpoints
-from mimflow.train.loop import Row, train, write_curve
-from mimflow.train.optim import build_optimiser
+from mimflow.train.loop import train
 from mimflow.train.outcome import Diverged, Interrupted
+from mimflow.train.progress import Row, write_curve
+from mimflow.train.record import Record
 
 RUN = toy_run()  # 20 steps
 
@@ -50,8 +54,9 @@ def trained(
 ) -> tuple[nn.Module, list[Row]]:
     method = method or toy_method(run)
     render = finish(shards.mean, shards.std, torch.device("cpu"))
-    rows = train(method, toy_batches(shards, run), render, run, Checkpoints(Path(state)), "toy")
-    return method, rows
+    keep, alone = Checkpoints(Path(state)), Processes(0, 1, 0)
+    record = Record("pretrain", "toy", torch.device("cpu"), alone)
+    return method, train(method, toy_batches(shards, run), render, run, keep, record, alone)
 
 
 class Alarm(nn.Module):
@@ -60,6 +65,10 @@ class Alarm(nn.Module):
     def __init__(self, method: nn.Module, when: int, act: Any):
         super().__init__()
         self.method, self.when, self.act = method, when, act
+        self.encoder = method.encoder
+
+    def __deepcopy__(self, memo: Any) -> nn.Module:
+        return copy.deepcopy(self.method)  # what a step costs is counted on a copy
 
     def forward(self, *arguments: Any) -> Any:
         self.when -= 1
@@ -71,6 +80,16 @@ class Alarm(nn.Module):
 
     def load_state_dict(self, state: Any, *arguments: Any, **names: Any) -> Any:
         return self.method.load_state_dict(state, *arguments, **names)
+
+
+class Always(Alarm):
+    """The method, whose losses are changed in every step."""
+
+    def __init__(self, method: nn.Module, act: Any):
+        super().__init__(method, 0, act)
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.act(self.method(*arguments))
 
 
 def same(ours: nn.Module, theirs: nn.Module) -> bool:
@@ -105,6 +124,8 @@ def test_a_crash_after_a_checkpoint_loses_nothing_but_time(
 
     with pytest.raises(KeyError):
         trained(shards, "parts", method=Alarm(toy_method(RUN), 12, crash))
+    for writer in {*threading.enumerate()} - {threading.current_thread()}:
+        writer.join()
     assert sorted(p.name for p in Path("parts").glob("*.pt")) == [
         "000000000010.pt",
         "000000000011.pt",
@@ -117,20 +138,65 @@ def test_the_loss_curve_is_the_mean_of_the_steps_between_its_points(
     shards: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, fine = trained(shards, "fine")
-    monkeypatch.setattr(loop, "POINTS", 5)
+    monkeypatch.setattr(progress, "POINTS", 5)
     _, coarse = trained(shards, "coarse")
     assert len(fine) == 20 and len(coarse) == 5
-    assert coarse[1][1] == pytest.approx(sum(row[1] for row in fine[4:8]) / 4, rel=1e-12)
-    assert [row[0] for row in coarse] == [128, 256, 384, 512, 640]
-    assert fine[-1][1] < fine[0][1]
+    mean = sum(row["loss"] for row in fine[4:8]) / 4
+    assert coarse[1]["loss"] == pytest.approx(mean, rel=1e-12)
+    assert [row["samples"] for row in coarse] == [128, 256, 384, 512, 640]
+    assert fine[-1]["loss"] < fine[0]["loss"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(shards: Shards) -> None:
-    def explode(losses: Any) -> Any:
-        return {"loss": losses["loss"] * float("nan")}
+def poisoned(shards: Shards, run: MAEParams, state: str) -> tuple[nn.Module, list[Row], int]:
+    """A training in which one pixel of an image of step 4 is NaN."""
+    method, batches = toy_method(run), toy_batches(shards, run)
+    finished = finish(shards.mean, shards.std, torch.device("cpu"))
+    victim = int(batches[4]["sample"][5])
 
-    with pytest.raises(Diverged, match=r"the loss is nan within steps 4 to 4"):
-        trained(shards, "state", method=Alarm(toy_method(RUN), 5, explode))
+    def render(batch: dict[str, Any]) -> dict[str, Any]:
+        poison = torch.equal(batch["sample"], torch.as_tensor(batches[4]["sample"]))
+        out = finished(batch)
+        if poison:
+            out["image"][5] = float("nan")
+        return out
+
+    keep, alone = Checkpoints(Path(state)), Processes(0, 1, 0)
+    record = Record("pretrain", "toy", torch.device("cpu"), alone)
+    return method, train(method, batches, render, run, keep, record, alone), victim
+
+
+def test_a_nan_in_one_image_stops_the_run_and_names_the_step_and_its_samples(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIMFLOW_CHECKPOINT_SECONDS", "0")
+    with pytest.raises(Diverged, match=r"^step 4: loss or gradient is not finite") as stopped:
+        poisoned(shards, RUN, "state")
+    named = str(stopped.value).split("samples: ")[1].split(";")[0].split()
+    assert named == [str(i) for i in toy_batches(shards, RUN)[4]["sample"]]
+    good = Checkpoints(Path("state")).latest()
+    assert good is not None and good["step"] == 4
+    assert all(x.isfinite().all() for x in good["method"].values())
+
+
+def test_a_nan_may_be_left_out_and_counted(
+    shards: Shards, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method, rows, victim = poisoned(shards, toy_run(skip_non_finite=1), "state")
+    assert all(x.isfinite().all() for x in method.state_dict().values())
+    assert len(rows) == 20 and rows[4]["loss"] == 0 and rows[5]["loss"] > 0
+    said = capsys.readouterr().out
+    assert said.startswith("step 4: not finite, left out") and f" {victim} " in said
+
+
+def test_a_step_that_is_left_out_changes_nothing(shards: Shards) -> None:
+    run = toy_run(skip_non_finite=20)
+
+    def spoil(losses: Any) -> Any:
+        return {**losses, "loss": losses["loss"] * float("nan")}
+
+    start = toy_method(run)
+    method, _ = trained(shards, "state", run, Always(toy_method(run), spoil))
+    assert same(method.method, start)  # type: ignore[arg-type]
 
 
 def test_a_run_of_another_seed_is_another_run(shards: Shards) -> None:
@@ -139,25 +205,11 @@ def test_a_run_of_another_seed_is_another_run(shards: Shards) -> None:
     assert not same(one, two)
 
 
-def test_weights_are_decayed_and_norms_and_biases_are_not() -> None:
-    method = toy_method(RUN)
-    decayed, kept = build_optimiser(method, RUN.optimiser).param_groups
-    names = {id(p): name for name, p in method.named_parameters()}
-    assert decayed["weight_decay"] == 0.05 and kept["weight_decay"] == 0
-    assert {names[id(p)] for p in kept["params"]} == {
-        n
-        for n, p in method.named_parameters()
-        if p.requires_grad and (n.endswith("bias") or "norm" in n)
-    }
-    assert {"encoder.cls_token", "decoder.mask_token"} <= {names[id(p)] for p in decayed["params"]}
-    assert "encoder.pos_embed" not in {names[id(p)] for p in [*decayed["params"], *kept["params"]]}
-
-
 def test_the_curve_is_written_exactly(tmp_path: Path) -> None:
-    write_curve(tmp_path / "c.csv", [(32, 0.1, 1e-3), (64, 1 / 3, 2e-3)])
-    assert (
-        tmp_path / "c.csv"
-    ).read_text() == "samples,loss,learning_rate\n32,0.1,0.001\n64,0.3333333333333333,0.002\n"
+    rows: list[Row] = [{"samples": 32, "loss": 0.1}, {"samples": 64, "loss": 1 / 3}]
+    write_curve(tmp_path / "c.csv", rows)
+    text = (tmp_path / "c.csv").read_text()
+    assert text == "samples,loss\n32,0.1\n64,0.3333333333333333\n"
 
 
 def test_the_record_goes_to_logs_and_costs_only(shards: Shards) -> None:

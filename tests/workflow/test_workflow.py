@@ -132,7 +132,11 @@ MISTAKES = [  # in the toy preset; each line follows "params.yaml: "
         "patch_size: 5",
         "runs.mae.encoder: img_size 32 is not a multiple of patch_size",
     ),
-    ("precision: bf16", "precision: fp8", "runs.mae.precision: 'fp8' is not allowed: it should be"),
+    (
+        "precision: bf16",
+        "precision: fp8",
+        "runs.mae.compute.precision: 'fp8' is not allowed: it should be",
+    ),
     ("\nfeatures:", "\nfeature:", "feature: unknown section (nearest: features;"),
     ("knn: [mae,", "knn: [mea,", "evaluate.knn: 'mea' is no run or control (nearest: mae;"),
     ("kind: pixels", "kind: pixel", "controls.pixels.kind: 'pixel' (nearest: pixels;"),

@@ -1,0 +1,126 @@
+"""Groups, rates and updates as published; a step that is not finite changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from toy import toy_method, toy_run
+
+from mimflow.params.training import LARS, SGD, AdamW, Optimiser
+from mimflow.train.layers import layer_decay
+from mimflow.train.optim import build_optimiser, clip_each, parameter_groups, set_rates
+
+SHARED = {
+    "base_lr": 0.1,
+    "lr_batch": None,
+    "weight_decay": 0.05,
+    "undecayed": ["vectors"],
+    "clip_norm": None,
+    "clip_each": None,
+}
+KINDS: list[Optimiser] = [
+    AdamW(kind="adamw", betas=[0.9, 0.95], eps=1e-8, **SHARED),  # type: ignore[arg-type]
+    SGD(kind="sgd", momentum=0.9, nesterov=False, **SHARED),  # type: ignore[arg-type]
+    LARS(kind="lars", momentum=0.9, trust=0.001, **SHARED),  # type: ignore[arg-type]
+]
+
+
+def test_weights_are_decayed_and_norms_and_biases_are_not() -> None:
+    method = toy_method(toy_run())
+    groups = parameter_groups(method.named_parameters(), 0.05, ["vectors"])
+    names = {id(p): name for name, p in method.named_parameters()}
+    decayed = {names[id(p)] for g in groups if g["decay"] for p in g["params"]}
+    kept = {names[id(p)] for g in groups if not g["decay"] for p in g["params"]}
+    assert kept == {
+        n
+        for n, p in method.named_parameters()
+        if p.requires_grad and (n.endswith("bias") or "norm" in n)
+    }
+    assert {"encoder.cls_token", "decoder.mask_token"} <= decayed
+    assert "encoder.pos_embed" not in decayed | kept
+
+
+def test_names_may_be_kept_from_decay_and_everything_may_decay() -> None:
+    method = toy_method(toy_run())
+    named = list(method.named_parameters())
+    groups = parameter_groups(named, 0.05, ["vectors", "cls_token"])
+    kept = {id(p) for g in groups if not g["decay"] for p in g["params"]}
+    assert id(dict(named)["encoder.cls_token"]) in kept
+    [all_in_one] = parameter_groups(named, 0.05, [])
+    assert len(all_in_one["params"]) == sum(p.requires_grad for _, p in named)
+
+
+@pytest.mark.parametrize(
+    ("table", "decay"),
+    [("mae_vit_b_global_pool_decay0.65", 0.65), ("mae_vit_b_cls_decay0.75", 0.75)],
+)
+def test_layer_decay_groups_equal_the_reference(golden: Any, table: str, decay: float) -> None:
+    expected = golden("layer_decay").facts["tables"][table]["parameters"]
+    with torch.device("meta"):
+        pool = {"global_pool": "avg"} if "global_pool" in table else {"global_pool": "token"}
+        vit = timm.create_model("vit_base_patch16_224", **pool)
+    named = list(vit.named_parameters())
+    groups = parameter_groups(
+        named, 0.05, ["vectors", "cls_token", "pos_embed"], layer_decay(decay, 12)
+    )
+    names = {id(p): name for name, p in named}
+    ours = {names[id(p)]: (g["scale"], g["decay"]) for g in groups for p in g["params"]}
+    assert ours.keys() == expected.keys()
+    for name, (scale, weight_decay) in ours.items():
+        assert scale == pytest.approx(expected[name][0], rel=1e-10), name
+        assert weight_decay == expected[name][1], name
+
+
+def layer() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 3)
+
+
+def stepped(rule: Optimiser, flags: list[float], module: nn.Linear) -> nn.Linear:
+    """`module` after steps on fixed gradients, of which those with a flag are not finite."""
+    groups = parameter_groups(module.named_parameters(), 0.05, ["vectors"])
+    optimiser = build_optimiser(groups, rule)
+    for i, flag in enumerate(flags):
+        set_rates(optimiser, 0.1, 0.05)
+        generator = torch.Generator().manual_seed(i)
+        for p in module.parameters():
+            g = torch.randn(p.shape, generator=generator)
+            p.grad = g * float("nan") if flag else g
+        optimiser.found_inf = torch.tensor(flag)  # type: ignore[attr-defined]
+        optimiser.step()
+    return module
+
+
+@pytest.mark.parametrize("rule", KINDS, ids=lambda r: r.kind)
+def test_a_step_that_is_not_finite_changes_neither_weights_nor_moments(rule: Optimiser) -> None:
+    plain, flawed = layer(), layer()
+    stepped(rule, [0.0], plain)
+    stepped(rule, [0.0, 1.0], flawed)
+    assert torch.equal(plain.weight, flawed.weight) and torch.equal(plain.bias, flawed.bias)
+    groups = parameter_groups(flawed.named_parameters(), 0.05, ["vectors"])
+    optimiser = build_optimiser(groups, rule)
+    state = [x for s in optimiser.state.values() for x in s.values()]
+    assert all(torch.as_tensor(x).isfinite().all() for x in state)
+
+
+def test_lars_moves_a_matrix_by_a_fixed_share_of_its_norm_and_a_vector_plainly() -> None:
+    module, start = layer(), layer()
+    stepped(KINDS[2], [0.0], module)
+    generator = torch.Generator().manual_seed(0)
+    g = torch.randn(3, 4, generator=generator)
+    b = torch.randn(3, generator=generator)
+    update = g + 0.05 * start.weight
+    expected = start.weight - 0.1 * 0.001 * start.weight.norm() / update.norm() * update
+    torch.testing.assert_close(module.weight, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(module.bias, start.bias - 0.1 * b, rtol=1e-6, atol=0)
+
+
+def test_each_gradient_is_clipped_by_its_own_norm() -> None:
+    gradients = [torch.full((4,), 3.0), torch.full((4,), 0.1)]
+    clip_each(gradients, [g.norm() for g in gradients], 3.0)
+    assert gradients[0].norm().item() == pytest.approx(3.0, rel=1e-6)
+    assert torch.equal(gradients[1], torch.full((4,), 0.1))

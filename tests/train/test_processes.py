@@ -1,0 +1,108 @@
+"""One run on 1, 2 or 4 processes, in 1, 2 or 4 micro-batches, by DDP or FSDP2: the same training.
+
+The processes are real and meet by gloo. One call of torchrun trains all cases of a number of
+processes, since starting is what takes time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy import make_shards
+
+HERE = Path(__file__).parent
+CASES = {
+    1: [
+        "mae-ddp-1",
+        "mae-ddp-2",
+        "mae-ddp-4",
+        "uneven-ddp-1",
+        "uneven-ddp-4",
+        "coupled-ddp-1",
+        "coupled-ddp-2",
+        "coupled-ddp-4",
+    ],
+    2: [
+        "mae-ddp-1",
+        "mae-ddp-2",
+        "mae-fsdp-1",
+        "mae-fsdp-4",
+        "uneven-ddp-2",
+        "uneven-fsdp-2",
+        "coupled-ddp-1",
+        "coupled-ddp-2",
+        "coupled-fsdp-4",
+    ],
+    4: [
+        "mae-ddp-2",
+        "mae-fsdp-1",
+        "uneven-ddp-4",
+        "uneven-fsdp-1",
+        "coupled-ddp-4",
+        "coupled-fsdp-1",
+    ],
+}
+
+
+def launch(processes: int, data: Path, out: Path, cases: list[str]) -> None:
+    """`several.py` by torchrun."""
+    environment = os.environ | {
+        "CI": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(HERE.parents[1]),
+    }
+    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    if processes == 1:
+        start = []
+    command = [sys.executable, *start, str(HERE / "several.py"), str(data), str(out), *cases]
+    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """case-processes -> the loss of each of 30 steps."""
+    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
+    make_shards(data)
+    for processes, cases in CASES.items():
+        launch(processes, data, out, cases)
+    return {p.stem: json.loads(p.read_text()) for p in out.glob("*.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [f"{c}-{n}" for n, cases in CASES.items() for c in cases if f"{c}-{n}"[-6:] != "-ddp-1-1"],
+)
+def test_every_division_of_the_batch_gives_the_same_losses(
+    curves: dict[str, list[float]], case: str
+) -> None:
+    reference = curves[f"{case.split('-')[0]}-ddp-1-1"]
+    assert len(reference) == 30 and reference[-1] < reference[0]
+    np.testing.assert_allclose(curves[case], reference, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_checkpoint_of_two_processes_resumes_on_one_and_one_of_one_on_two(
+    tmp_path: Path, parallel: str
+) -> None:
+    make_shards(tmp_path)
+    launch(1, tmp_path, tmp_path, ["mae-ddp-1"])
+    whole = json.loads((tmp_path / "mae-ddp-1-1.json").read_text())
+    (tmp_path / "mae-ddp-1-1.json").unlink()
+    for first, then in ((2, 1), (1, 2)):
+        launch(first, tmp_path, tmp_path, [f"mae-{parallel}-1-stop"])
+        state = next((tmp_path / "state-mae").glob("*.pt"))
+        done = torch.load(state, weights_only=True)["step"]
+        assert 0 < done < 30
+        launch(then, tmp_path, tmp_path, [f"mae-{parallel}-1"])
+        resumed = json.loads((tmp_path / f"mae-{parallel}-1-{then}.json").read_text())
+        np.testing.assert_allclose(resumed, whole, rtol=1e-5)
