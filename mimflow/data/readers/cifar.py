@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mimflow.data.readers.files import Files
-from mimflow.data.readers.record import SPLITS, Record, Source, Wanted
+from mimflow.data.readers.record import Record, Source, Wanted, in_order
 
 _PIXELS = 3 * 32 * 32
 
@@ -64,7 +64,6 @@ def cifar_source(files: Files, wanted: Wanted) -> Source | None:
             yield Record(names[i], split, int(row[wide - 1]), image, (32, 32))
 
     names = _names(files, batches)
-    present = {batch.split for batch in batches.values()}
     return Source(
         kind="cifar" + files.within,
         encoding="raw",
@@ -72,7 +71,7 @@ def cifar_source(files: Files, wanted: Wanted) -> Source | None:
         names=names,
         split_of=lambda i: names[i].partition("/")[0],
         read=read,
-        splits=tuple(split for split in SPLITS if split in present),
+        splits=in_order(batch.split for batch in batches.values()),
         identity=files.identity,
     )
 

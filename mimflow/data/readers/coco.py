@@ -17,8 +17,10 @@ from mimflow.data.readers.files import Files, suffix
 from mimflow.data.readers.images import is_image
 from mimflow.data.readers.layout import SPELLINGS
 from mimflow.data.readers.masks import about_masks, mask_places, read_mask
-from mimflow.data.readers.record import SPLITS, Annotations, Record, Source, Wanted
+from mimflow.data.readers.record import Annotations, Record, Source, Wanted, in_order
 from mimflow.data.readers.runlengths import run_lengths
+
+_ALWAYS = ("boxes", "classes", "crowd")
 
 
 class _Picture(NamedTuple):
@@ -36,22 +38,10 @@ def coco_source(files: Files, wanted: Wanted) -> Source | None:
     tables = _tables(files, wanted)
     if not tables:
         return None
-    try:
-        ids = _categories([table for _, table in tables])
-        pictures = [p for name, table in tables for p in _pictures(files, name, table)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"data.source: {tables[0][0]!r} is not of COCO's form: an image needs id, file_name,"
-            " height and width, an annotation image_id and category_id, a category id and name"
-            f" ({type(error).__name__}: {error})"
-        ) from error
-    pictures.sort(key=lambda picture: picture.name)
-    twice = next((a.name for a, b in itertools.pairwise(pictures) if a.name == b.name), None)
-    if twice:
-        raise ValueError(f"data.source: picture {twice!r} is annotated twice")
+    ids, pictures = _contents(files, tables)
     number = {category: i for i, category in enumerate(ids)}
     segments = any("segmentation" in each for p in pictures for each in p.found)
-    masks = {name: place for name, place in mask_places(files).items() if suffix(name)}
+    masks = mask_places(files)
     semantic = bool(pictures) and all(picture.name in masks for picture in pictures)
     about: dict[str, Any] = {"categories": list(ids.values()), "category_ids": list(ids)}
     if semantic:
@@ -69,8 +59,6 @@ def coco_source(files: Files, wanted: Wanted) -> Source | None:
             load = partial(_load, files, p)
             yield Record(p.name, p.split, -1, load, p.shape, partial(extra, p))
 
-    present = {picture.split for picture in pictures}
-    columns = ("boxes", "classes", "crowd")
     return Source(
         kind="coco" + files.within,
         encoding="file",
@@ -78,8 +66,8 @@ def coco_source(files: Files, wanted: Wanted) -> Source | None:
         names=[picture.name for picture in pictures],
         split_of=lambda i: pictures[i].split,
         read=read,
-        splits=tuple(split for split in SPLITS if split in present),
-        annotations=(*columns, *["segments"] * segments, *["semantic_png"] * semantic),
+        splits=in_order(picture.split for picture in pictures),
+        annotations=(*_ALWAYS, *["segments"] * segments, *["semantic_png"] * semantic),
         ignored=_ignored(files, [t for t, _ in tables], pictures, masks if semantic else {}),
         identity=files.identity,
         about=about,
@@ -102,6 +90,26 @@ def _tables(files: Files, wanted: Wanted) -> list[tuple[str, dict[str, Any]]]:
             found.append((name, table))
     preferred = [entry for entry in found if "instances" in entry[0].rpartition("/")[2].lower()]
     return preferred or found
+
+
+def _contents(
+    files: Files, tables: list[tuple[str, dict[str, Any]]]
+) -> tuple[dict[int, str], list[_Picture]]:
+    """The categories and the pictures, by name, of all tables."""
+    try:
+        ids = _categories([table for _, table in tables])
+        pictures = [p for name, table in tables for p in _pictures(files, name, table)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"data.source: {tables[0][0]!r} is not of COCO's form: an image needs id, file_name,"
+            " height and width, an annotation image_id and category_id, a category id and name"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+    pictures.sort(key=lambda picture: picture.name)
+    twice = next((a.name for a, b in itertools.pairwise(pictures) if a.name == b.name), None)
+    if twice:
+        raise ValueError(f"data.source: picture {twice!r} is annotated twice")
+    return ids, pictures
 
 
 def _has_instances(table: dict[str, Any]) -> bool:

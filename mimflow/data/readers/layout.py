@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from mimflow.data.readers.files import suffix
-from mimflow.data.readers.record import SPLITS
+from mimflow.data.readers.record import in_order
 
 SPELLINGS = {
     "train": "train",
@@ -46,8 +46,7 @@ class Layout:
 
     def splits(self, names: list[str]) -> tuple[str, ...]:
         """The splits that occur, in their order."""
-        present = {self.split_of(name) for name in names}
-        return tuple(split for split in SPLITS if split in present)
+        return in_order(self.split_of(name) for name in names)
 
 
 def layout_of(names: list[str]) -> Layout:

@@ -18,7 +18,7 @@ from mimflow.data.decode import decode_mask
 from mimflow.data.readers.files import Files, suffix
 from mimflow.data.readers.images import is_image
 from mimflow.data.readers.layout import split_in
-from mimflow.data.readers.record import SPLITS, Annotations, Record, Source, Wanted
+from mimflow.data.readers.record import Annotations, Record, Source, Wanted, in_order
 
 _FOLDERS = ("masks", "labels", "annotations", "semantic")
 _IGNORE = 255  # what data sets mean by "ignore" when they do not say
@@ -50,7 +50,7 @@ def mask_source(files: Files, wanted: Wanted) -> Source | None:
         names=names,
         split_of=lambda i: splits[i],
         read=read,
-        splits=tuple(split for split in SPLITS if split in splits),
+        splits=in_order(splits),
         annotations=("semantic_png",),
         ignored=dict(ignored),
         identity=files.identity,

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from mimflow.data.readers.files import Files, check_size, suffix
 from mimflow.data.readers.labels import numbered
 from mimflow.data.readers.layout import split_in
-from mimflow.data.readers.record import SPLITS, Record, Source, Wanted
+from mimflow.data.readers.record import Record, Source, Wanted, in_order
 
 _IMAGES = ("image", "img", "jpg", "jpeg", "png", "picture", "bytes", "image_bytes")
 _LABELS = ("label", "labels", "class", "category", "target", "cls", "fine_label")
@@ -62,7 +62,6 @@ def parquet_source(files: Files, wanted: Wanted) -> Source | None:
             name, number, row = rows[i]
             yield Record(name, tables[number].split, labels[i], partial(spool.read, number, row))
 
-    present = {table.split for table in tables}
     return Source(
         kind="parquet",
         encoding="file",
@@ -70,7 +69,7 @@ def parquet_source(files: Files, wanted: Wanted) -> Source | None:
         names=[name for name, _, _ in rows],
         split_of=lambda i: tables[rows[i][1]].split,
         read=read,
-        splits=tuple(split for split in SPLITS if split in present),
+        splits=in_order(table.split for table in tables),
         ignored=dict(files.ignored),
         identity=files.identity,
     )

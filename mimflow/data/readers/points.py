@@ -23,7 +23,7 @@ from mimflow.data.ply import parse_ply
 from mimflow.data.readers.files import MAX_BYTES, Files, check_size, suffix
 from mimflow.data.readers.images import is_image
 from mimflow.data.readers.layout import common, layout_of
-from mimflow.data.readers.record import SPLITS, Record, Source, Wanted
+from mimflow.data.readers.record import SPLITS, Record, Source, Wanted, in_order
 
 _MESHES: dict[str, Callable[[bytes], Mesh]] = {
     ".off": parse_off,
@@ -146,7 +146,6 @@ def _one_file(arrays: dict[str, Any], files: Files, wanted: Wanted) -> Source:
             name, split, row, label = rows[i]
             yield Record(name, split, label, partial(load, name, split, row), shape)
 
-    present = {split for _, split, _, _ in rows}
     return Source(
         kind="points",
         encoding="points",
@@ -154,7 +153,7 @@ def _one_file(arrays: dict[str, Any], files: Files, wanted: Wanted) -> Source:
         names=[name for name, *_ in rows],
         split_of=lambda i: rows[i][1],
         read=read,
-        splits=tuple(split for split in SPLITS if split in present),
+        splits=in_order(split for _, split, _, _ in rows),
         ignored=dict(files.ignored),
         identity=files.identity,
     )

@@ -16,6 +16,12 @@ SPLITS = ("train", "val", "test")  # also their order in a shard
 Annotations = dict[str, Any]  # the columns of mimflow/data/sharding/format.py
 
 
+def in_order(splits: Iterable[str | None]) -> tuple[str, ...]:
+    """The splits that occur, in their order."""
+    present = set(splits)
+    return tuple(split for split in SPLITS if split in present)
+
+
 class Wanted(NamedTuple):
     """What params.yaml says about reading a source, section `data`."""
 

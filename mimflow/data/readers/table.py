@@ -17,7 +17,7 @@ from mimflow.data.readers.files import MAX_BYTES
 from mimflow.data.readers.folder import read_file
 from mimflow.data.readers.labels import numbered
 from mimflow.data.readers.layout import SPELLINGS
-from mimflow.data.readers.record import SPLITS, Record, Source, Wanted
+from mimflow.data.readers.record import Record, Source, Wanted, in_order
 from mimflow.data.readers.remote import is_url, read_url
 
 _COLUMNS = ("path", "label", "split", "group")
@@ -51,7 +51,7 @@ def table_source(place: str, wanted: Wanted) -> Source:
         names=names,
         split_of=lambda i: splits[i],
         read=read,
-        splits=tuple(split for split in SPLITS if split in splits),
+        splits=in_order(splits),
         annotations=("group",) if grouped else (),
         group_of=(lambda i: groups[i]) if grouped else None,
     )

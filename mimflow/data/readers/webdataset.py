@@ -17,7 +17,7 @@ from mimflow.data.readers.files import Files
 from mimflow.data.readers.images import EXTENSIONS, is_image
 from mimflow.data.readers.labels import numbered
 from mimflow.data.readers.layout import layout_of, split_in
-from mimflow.data.readers.record import SPLITS, Record, Source, Wanted
+from mimflow.data.readers.record import Record, Source, Wanted, in_order
 from mimflow.data.readers.tar import tar_files
 
 _SIDECARS = ("cls", "json", "txt")
@@ -68,7 +68,7 @@ def webdataset_source(files: Files, wanted: Wanted) -> Source | None:
         names=names,
         split_of=lambda i: splits[i],
         read=read,
-        splits=tuple(split for split in SPLITS if split in splits),
+        splits=in_order(splits),
         annotations=("caption",) if told else (),
         ignored=dict(+ignored),
         identity=" ".join([files.identity, *(tar.identity for _, tar in tars)]),
