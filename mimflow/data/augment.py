@@ -2,26 +2,38 @@
 deviation 1).
 
 A view is a function of the image and of numbers drawn for (seed, epoch, sample). An image is an
-array, or a stored picture (`mimflow/data/encoded.py`) of which `fill` decodes what is needed: give
-it all boxes of an image at once. A box is (left, top, width, height). C channels, S side of the
+array, or a stored picture of which `fill` decodes what is needed: give it all boxes of an image at
+once, and it decodes once. A box is (left, top, width, height). C channels, S side of the
 view.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mimflow.data.encoded import Box, Encoded
 from mimflow.data.handover import empty
 from mimflow.draw import Draw
 from mimflow.params.fields import Augment
 
-Images = Sequence[np.ndarray | Encoded]  # uint8 (H, W, C) each, or one array (B, H, W, C)
+Box = tuple[float, float, float, float]
+
+
+class Picture(Protocol):
+    """A stored picture (`mimflow/data/encoded.py`) that decodes what it is asked for."""
+
+    shape: tuple[int, int, int]
+
+    def fill(self, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> None:
+        """Puts each box, resized, in its `out` uint8 (h, w, C)."""
+
+
+Images = Sequence[np.ndarray | Picture]  # uint8 (H, W, C) each, or one array (B, H, W, C)
 Views = Callable[[Images, Draw], dict[str, np.ndarray]]
 
 
@@ -62,9 +74,9 @@ def crop(images: Images, size: int, smallest: float, draw: Draw) -> np.ndarray:
     return out
 
 
-def fill(image: np.ndarray | Encoded, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> None:
+def fill(image: np.ndarray | Picture, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> None:
     """Puts each box of the image, resized (bicubic, antialiased), in its `out` uint8 (h, w, C)."""
-    if isinstance(image, Encoded):
+    if not isinstance(image, np.ndarray):
         image.fill(boxes, outs)
         return
     picture = Image.fromarray(image)

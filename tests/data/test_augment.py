@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +85,13 @@ def test_half_of_the_views_are_flipped_or_none(flip: bool) -> None:
     views = one_view(Augment(kind="shift", amount=1, flip=flip), 16)
     flips = views(np.zeros((1000, 16, 16, 3), np.uint8), draw(1000))["image.flip"]
     assert (450 < flips.sum() < 550) if flip else not flips.any()
+
+
+def test_views_of_arrays_keep_their_bits() -> None:
+    """What is committed was trained on these crops."""
+    numbers = np.random.default_rng(7)
+    sides = numbers.integers(5, 90, (40, 2)).tolist()
+    images = [numbers.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sides]
+    made = crop(images, 24, 0.2, draw(40)), fit(images, 24), shift(images, 24, 3, draw(40))
+    found = [hashlib.sha256(view.tobytes()).hexdigest()[:16] for view in made]
+    assert found == ["64d8bab5cde99ae0", "075e0c46b91a5bbb", "acdc992c6df03ef0"]

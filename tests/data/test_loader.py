@@ -3,22 +3,115 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from toy import make_shards, toy_batches, toy_run
+from PIL import Image
+from toy import LIMIT, make_shards, toy_batches, toy_run
 
-from mimflow.data import loader
-from mimflow.data.loader import load
+from mimflow.data import handover, loader
+from mimflow.data.augment import one_view
+from mimflow.data.loader import Batches, load
+from mimflow.data.sharding.merge import merge
+from mimflow.data.sharding.write import write_part
 from mimflow.data.shards import Shards
+from mimflow.data.sources import open_source
+from mimflow.params.fields import Augment
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return make_shards(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 50 JPEG files of many sizes."""
+    folder, draw = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    (folder / "files").mkdir()
+    for i in range(50):
+        noise = draw.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+        size = tuple(draw.integers(40, 200, 2).tolist())
+        image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+        image.save(folder / "files" / f"{i:02d}.jpg")
+    source, shards = open_source(str(folder / "files")), folder / "shards"
+    write_part(source, shards, 0, 1, 3, 0.0, LIMIT)
+    merge(source, shards, folder / "index.json", folder / "audit.json", 3, 0.0)
+    return folder
+
+
+def photo_batches(
+    folder: Path, rank: int = 0, ranks: int = 1, window: int | None = None
+) -> Batches:
+    shards = Shards(folder / "index.json", folder / "shards", "train")
+    views = one_view(Augment(kind="crop", amount=0.2, flip=True), 32)
+    return Batches(shards, views, 16, 5, LIMIT, rank, ranks, window)
+
+
+def loaded(batches: Batches, start: int = 0, stop: int = 7) -> list[dict[str, torch.Tensor]]:
+    return [{k: x.clone() for k, x in batch.items()} for batch in load(batches, start, stop)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("workers", ["0", "1", "2", "4"])
+def test_two_epochs_of_photos_are_the_same_for_workers_and_ranks(
+    workers: str,
+    ranks: int,
+    window: int | None,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MIMFLOW_WORKERS", "0")
+    alone = loaded(photo_batches(photos, window=window))  # 7 batches of 16: over two epochs of 50
+    monkeypatch.setenv("MIMFLOW_WORKERS", workers)
+    parts = [loaded(photo_batches(photos, rank, ranks, window)) for rank in range(ranks)]
+    joined = [{k: torch.cat([p[i][k] for p in parts]) for k in parts[0][0]} for i in range(7)]
+    assert equal(joined, alone)
+    seen = torch.cat([batch["sample"] for batch in joined]).tolist()
+    assert sorted(seen[:50]) == sorted(seen[50:100]) == list(range(50))
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_photos_go_on_exactly_from_any_step(
+    workers: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIMFLOW_WORKERS", workers)
+    whole = loaded(photo_batches(photos))
+    for k in (1, 3, 6):
+        assert equal(loaded(photo_batches(photos), start=k), whole[k:])
+
+
+def test_what_a_worker_makes_lies_in_shared_memory_from_the_start(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "get_worker_info", lambda: "a worker")
+    made = photo_batches(photos)[0]
+    found = handover.tensors(made)
+    assert found["image"].is_shared() and not found["sample"].is_shared()
+    assert found["image"].data_ptr() == made["image"].ctypes.data
+    assert all(np.array_equal(found[name].numpy(), made[name]) for name in made)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_damaged_photo_ends_the_run_with_a_line_that_names_it(
+    workers: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(photos, tmp_path / "copy"))
+    batches = photo_batches(folder)
+    shard, data = folder / "shards/00001.arrow", bytes(batches.shards.image(20))
+    content = shard.read_bytes()
+    assert content.count(data) == 1
+    shard.write_bytes(content.replace(data, bytes(len(data))))
+    monkeypatch.setenv("MIMFLOW_WORKERS", workers)
+    with pytest.raises(ValueError, match=r"^[^\n]*00001\.arrow: \d\d\.jpg: no picture [^\n]*$"):
+        loaded(photo_batches(folder))
 
 
 def batches_of(
