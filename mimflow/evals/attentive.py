@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mimflow.data.order import samples_at
 from mimflow.device import device
+from mimflow.evals.schedule import probe_rate
 from mimflow.params.tasks.attentive import Attentive
-from mimflow.train.schedule import scaled_rate, warmup_cosine
 
 HELD_ROWS = 500
 
@@ -60,13 +60,14 @@ def predict(
     )
     probe.train(batch > 1)  # the statistics of one image are no statistics
     truth = torch.from_numpy(labels.astype(np.int64)).to(device())
-    peak = scaled_rate(how.base_lr, batch)
     for step in range(max(how.epochs * count // batch, 1)):
         rows = samples_at(np.arange(step * batch, (step + 1) * batch), count, how.seed)
         x = torch.from_numpy(train[rows].astype(np.float32)).to(device())  # (B, N, D)
         loss = nn.functional.cross_entropy(probe(x), truth[rows])
         for group in optimiser.param_groups:
-            group["lr"] = warmup_cosine(step * batch / count, how.epochs, how.warmup, peak)
+            group["lr"] = probe_rate(
+                step * batch / count, how.epochs, how.warmup, how.base_lr, batch
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

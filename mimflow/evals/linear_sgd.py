@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mimflow.data.order import samples_at
 from mimflow.device import device
+from mimflow.evals.schedule import probe_rate
 from mimflow.params.tasks.linear_sgd import LinearSgd
-from mimflow.train.schedule import scaled_rate, warmup_cosine
 
 EPSILON = 1e-6  # of the batch normalisation, in the reference code
 KEPT = 0.9  # of the running statistics at each step: torch's momentum 0.1
@@ -40,7 +40,7 @@ def predict(
     bias = x.new_zeros(len(how.grid), len(start))
     momenta = torch.zeros_like(weight), torch.zeros_like(bias)
     mean, var = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
-    peak = scaled_rate(1.0, batch) * x.new_tensor(how.grid)
+    grid = x.new_tensor(how.grid)
     for step in range(max(how.epochs * len(x) // batch, 1)):
         rows = samples_at(np.arange(step * batch, (step + 1) * batch), len(x), how.seed)
         seen, truth = x[rows], y[rows]  # (B, D), (B,)
@@ -50,8 +50,7 @@ def predict(
         error = (normal @ weight.transpose(1, 2) + bias[:, None]).softmax(2)  # (G, B, K)
         error[:, torch.arange(batch, device=x.device), truth] -= 1
         error /= batch  # the gradient of the mean cross-entropy
-        now = step * batch / len(x)
-        rate = warmup_cosine(now, how.epochs, how.warmup, 1.0) * peak
+        rate = grid * probe_rate(step * batch / len(x), how.epochs, how.warmup, 1.0, batch)
         lars(weight, error.transpose(1, 2) @ normal, momenta[0], rate, how)
         lars(bias, error.sum(1), momenta[1], rate, how)
     normal = (torch.from_numpy(held).to(x.device) - mean) / (var + EPSILON).sqrt()

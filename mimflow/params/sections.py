@@ -12,7 +12,6 @@ from mimflow.params.fields import (
     Encoder,
     NonNegative,
     Positive,
-    Precision,
     Ratio,
     Section,
     Seed,
@@ -89,5 +88,5 @@ class Features(Section):
 
     train_images: Count
     threads: Threads
-    precision: Precision
+    precision: Literal["bf16", "fp32"]
     batch: Count
