@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -32,25 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_subparsers(required=True, metavar="command").add_parser
     add("check", help="is params.yaml right?").set_defaults(act=_check)
-    add("table", help="print the results").set_defaults(act=_table)
+    _add_results(add)
     add("verify-data", help="read every shard once").set_defaults(act=_verify_data)
-    compare = add("compare", help="the difference of two runs in every task, and its interval")
-    compare.add_argument("first")
-    compare.add_argument("second")
-    compare.set_defaults(act=_compare)
-    verify = add(
-        "verify", help="does a row of the committed table hold? evaluates its encoder again"
-    )
-    verify.add_argument("name")
-    verify.add_argument(
-        "--tolerance",
-        type=float,
-        default=0.5,
-        metavar="POINTS",
-        help="what another machine's rounding may change (default: 0.5; 0 asks for equal numbers)",
-    )
-    verify.set_defaults(act=_verify)
-    add("published", help="our numbers beside published ones").set_defaults(act=_published)
     sync = add("sync", help="record in DVC and Snakemake what the other made")
     sync.add_argument("--no-touch", action="store_true", help="DVC only")
     sync.set_defaults(act=_sync)
@@ -76,6 +60,28 @@ def _parser() -> argparse.ArgumentParser:
     workspace.add_argument("folder", type=Path)
     workspace.set_defaults(act=_workspace)
     return parser
+
+
+def _add_results(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that show or check results."""
+    add("table", help="print the results").set_defaults(act=_table)
+    compare = add("compare", help="the difference of two runs in every task, and its interval")
+    compare.add_argument("first")
+    compare.add_argument("second")
+    compare.set_defaults(act=_compare)
+    verify = add(
+        "verify", help="does a row of the committed table hold? evaluates its encoder again"
+    )
+    verify.add_argument("name")
+    verify.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="what another machine's rounding may change (default: 0.5; 0 asks for equal numbers)",
+    )
+    verify.set_defaults(act=_verify)
+    add("published", help="our numbers beside published ones").set_defaults(act=_published)
 
 
 def _check(arguments: argparse.Namespace) -> None:

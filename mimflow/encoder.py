@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mimflow.device import device as device  # stages take it from here
 from mimflow.files import replacing
 
 
@@ -52,8 +52,3 @@ def build_timm(name: str, kwargs: dict[str, Any]) -> nn.Module:
         raise ValueError(f"encoder: timm can not build {name} with {kwargs}: {error}") from None
     assert isinstance(model, nn.Module)
     return model
-
-
-def device() -> torch.device:
-    """Where to compute: the first GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from mimflow.data.order import samples_at
+from mimflow.device import device
+from mimflow.evals.schedule import probe_rate
 from mimflow.params.tasks.attentive import Attentive
-from mimflow.train.schedule import warmed_cosine
 
 HELD_ROWS = 500
 
@@ -53,25 +54,25 @@ def predict(
     """
     count, batch = len(train), min(how.batch, len(train))
     torch.manual_seed(how.seed)
-    probe = Probe(train.shape[2], how.num_heads, int(labels.max()) + 1)
+    probe = Probe(train.shape[2], how.num_heads, int(labels.max()) + 1).to(device())
     optimiser = torch.optim.AdamW(
         probe.parameters(), lr=0.0, weight_decay=how.weight_decay, fused=True
     )
     probe.train(batch > 1)  # the statistics of one image are no statistics
-    truth = torch.from_numpy(labels.astype(np.int64))
-    peak = how.base_lr * batch / 256
+    truth = torch.from_numpy(labels.astype(np.int64)).to(device())
     for step in range(max(how.epochs * count // batch, 1)):
         rows = samples_at(np.arange(step * batch, (step + 1) * batch), count, how.seed)
-        x = torch.from_numpy(train[rows].astype(np.float32))  # (B, N, D)
+        x = torch.from_numpy(train[rows].astype(np.float32)).to(device())  # (B, N, D)
         loss = nn.functional.cross_entropy(probe(x), truth[rows])
-        now = step * batch / count / how.epochs
         for group in optimiser.param_groups:
-            group["lr"] = warmed_cosine(now, how.warmup / how.epochs, peak)
+            group["lr"] = probe_rate(
+                step * batch / count, how.epochs, how.warmup, how.base_lr, batch
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     probe.eval()
     with torch.inference_mode():
         parts = (held[i : i + HELD_ROWS].astype(np.float32) for i in range(0, len(held), HELD_ROWS))
-        found = [probe(torch.from_numpy(x)).argmax(1) for x in parts]
+        found = [probe(torch.from_numpy(x).to(device())).argmax(1).cpu() for x in parts]
     return {"probe": torch.cat(found).numpy()}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mimflow.device import device
 from mimflow.evals.standardise import standardise
 from mimflow.params.tasks.knn import Knn
 
@@ -25,9 +26,11 @@ def predict(
     """
     if how.standardise:
         train, held = standardise(train, held)
-    bank = torch.nn.functional.normalize(torch.from_numpy(train), dim=1)  # (n, D)
-    query = torch.nn.functional.normalize(torch.from_numpy(held), dim=1)  # (m, D)
-    known = torch.from_numpy(labels.astype(np.int64))
+    bank, query = (
+        torch.nn.functional.normalize(torch.from_numpy(x).to(device()), dim=1)
+        for x in (train, held)
+    )  # (n, D), (m, D)
+    known = torch.from_numpy(labels.astype(np.int64)).to(device())
     most = min(max(how.grid.k), len(bank))
     found: dict[str, list[Tensor]] = {}
     for rows in query.split(ROWS):
@@ -35,10 +38,10 @@ def predict(
         for temperature in how.grid.temperature:
             weight = ((similarity - 1) / temperature).exp()  # - 1: never overflows, same winner
             for k in how.grid.k:
-                votes = torch.zeros(len(rows), int(known.max()) + 1)  # (B, classes)
+                votes = weight.new_zeros(len(rows), int(known.max()) + 1)  # (B, classes)
                 votes.scatter_add_(1, known[nearest[:, :k]], weight[:, :k])
                 found.setdefault(variant(k, temperature), []).append(votes.argmax(1))
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    return {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
 
 
 def neighbours(rows: Tensor, bank: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from safetensors import safe_open
 from torch import nn
 
-from mimflow.encoder import device, load_encoder
+from mimflow.device import device
+from mimflow.encoder import load_encoder
 from mimflow.evals.controls import pixel_features, random_encoder
 from mimflow.evals.features import Draws, Images, extract
 from mimflow.files import sha256
@@ -74,5 +75,8 @@ def _at(opened: Opened, images: Images) -> tuple[nn.Module, Images, list[float],
 def read_card(features: Path) -> dict[str, Any]:
     """{origins, batch} of a feature file."""
     with safe_open(features, "np") as file:
-        found: dict[str, Any] = json.loads(file.metadata()["card"])
+        card = (file.metadata() or {}).get("card")
+    if card is None:
+        raise ValueError(f"{features}: says not which encoder it is of; make it again")
+    found: dict[str, Any] = json.loads(card)
     return found

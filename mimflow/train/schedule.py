@@ -21,11 +21,13 @@ def learning_rate(schedule: Schedule, peak: float, clock: Clock) -> float:
     if schedule.shape == "cosine_steps":
         first = round(warmup * clock.steps)
         return cosine_steps(clock.step, clock.steps, first, start, peak, floor)
-    if schedule.shape == "cosine" or now < warmup:
-        return warmed_cosine(now, warmup, peak, start, floor)
+    if now < warmup:
+        return start + (peak - start) * now / warmup
     if schedule.shape == "steps":
         return peak * schedule.gamma ** sum(now >= m for m in schedule.milestones)
-    return half_cosine(now, peak, floor)
+    if schedule.shape == "cosine_whole":
+        return half_cosine(now, peak, floor)
+    return half_cosine((now - warmup) / (1 - warmup), peak, floor)
 
 
 def weight_decay(schedule: Schedule, first: float, clock: Clock) -> float:
@@ -33,17 +35,6 @@ def weight_decay(schedule: Schedule, first: float, clock: Clock) -> float:
     if schedule.final_decay is None:
         return first
     return half_cosine(clock.fraction, first, schedule.final_decay)
-
-
-def warmed_cosine(
-    now: float, warmup: float, peak: float, start: float = 0.0, floor: float = 0.0
-) -> float:
-    """Linear from `start` to `peak` over the share `warmup`, then half a cosine to `floor`, as in
-    MAE's reference code; `now` is the share of the budget that is done, 0 to 1.
-    """
-    if now < warmup:
-        return start + (peak - start) * now / warmup
-    return half_cosine((now - warmup) / (1 - warmup), peak, floor)
 
 
 def half_cosine(fraction: float, first: float, last: float) -> float:
