@@ -41,6 +41,7 @@ def test_all_tasks_together_stay_within_the_width() -> None:
         "k-NN %",
         "MAE's probe %",
         "attentive %",
+        "fine-tuned %",
         "few-shot %",
         "RankMe",
     ]
