@@ -53,7 +53,7 @@ class Batches(Dataset[dict[str, np.ndarray]]):
             else [self.shards.pixels(int(i), self.max_pixels) for i in sample]
         )
         draw = Draw((epoch << 40) | sample, "views", self.seed)
-        return {**self.views(images, draw), "sample": sample, "place": self.place}
+        return {**self.views(images, draw, step), "sample": sample, "place": self.place}
 
 
 def decode_all(shards: Shards, max_pixels: int) -> np.ndarray | None:

@@ -56,8 +56,9 @@ def cost_of(method: nn.Module, batch: dict[str, Tensor], seed: int) -> Cost:
 
 
 def _first_block(encoder: nn.Module) -> nn.Module | None:
-    blocks = getattr(encoder, "blocks", None)
-    return blocks[0] if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
+    """Of the whole encoder, or of the first stage of a hierarchical one."""
+    lists = (m for name, m in encoder.named_modules() if name.split(".")[-1] == "blocks")
+    return next((m[0] for m in lists if isinstance(m, nn.Sequential | nn.ModuleList)), None)
 
 
 def peak_of(device: str) -> float | None:

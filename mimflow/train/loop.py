@@ -58,7 +58,7 @@ def train(
     """
     device = next(method.parameters()).device
     saved = keep.latest() or {}
-    record.cost = cost_of(method, render(_first(batches)), run.seed)
+    record.cost = cost_of(method, render(_batch(batches, 0)), run.seed)
     model = spread(method, run.compute, device)
     rule = run.optimiser
     groups = parameter_groups(method.named_parameters(), rule.weight_decay, rule.undecayed)
@@ -69,7 +69,7 @@ def train(
     micro = saved.get("micro") or _micro(run, processes)
     stepper = Stepper(method, model, optimiser, run, micro, scale)
     if device.type == "cuda" and not saved:
-        batch = render(_first(batches))
+        batch = render(_batch(batches, run.steps - 1))  # the largest, where the size grows
         stepper.micro = fitting(method, lambda m: stepper.trial(batch, m), micro, device)
     state = Progress(run, len(batches.shards), saved)
     if saved:
@@ -117,8 +117,8 @@ def _run(
         record.end()
 
 
-def _first(batches: Batches) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(x) for name, x in batches[0].items()}
+def _batch(batches: Batches, step: int) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(x) for name, x in batches[step].items()}
 
 
 def _micro(run: Training, processes: Processes) -> int:
