@@ -1,4 +1,4 @@
-"""HOG targets on the device against loops, one over cells (numpy inside a cell) and one over pixels,
+"""HOG targets on the device against loops, one over cells (numpy inside a cell), one over pixels,
 and against the published way: convolutions and a map of every bin at every pixel.
 
 Prints milliseconds for a batch, the median of interleaved rounds, and the ratio. The loop over
