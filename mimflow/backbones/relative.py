@@ -42,6 +42,15 @@ def bucket_ids(side: int) -> Tensor:
     return ids
 
 
+def relative_term(q: Tensor, table: Tensor, ids: Tensor) -> Tensor:
+    """(B, heads, T, T): each query of `q` (B, heads, T, d) times the vector of its bucket.
+
+    One product with the vectors laid out by pair (d, T, T): no gather of logits, whose gradient is
+    slow, and not deterministic on a GPU.
+    """
+    return torch.einsum("bhid,dij->bhij", q, table[:, ids])
+
+
 class RelativeAttention(nn.Module):
     """Attention whose logits add q times a vector for the distance of query and key; one `table`
     (d, 50) for all heads, zero at first. Queries are scaled in the first term only.
@@ -58,18 +67,19 @@ class RelativeAttention(nn.Module):
         b, t, width = x.shape
         qkv = self.qkv(x).view(b, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)  # (B, heads, T, d)
-        dtype = q.dtype
-        scale = q.shape[-1] ** -0.5
-        with torch.autocast(x.device.type, enabled=False):
-            if dtype == torch.float16:  # the unscaled query overflows there
-                q, k, v = q.float(), k.float(), v.float()
-            vectors = self.table.to(q.dtype)[:, attn_mask]  # (d, T, T)
-            relative = torch.einsum("bhid,dij->bhij", q, vectors)
-            if self.fused_attn:
-                x = nn.functional.scaled_dot_product_attention(q, k, v, relative)
-            else:
-                x = ((q * scale) @ k.mT + relative).softmax(-1) @ v
-        return self.proj(x.to(dtype).transpose(1, 2).reshape(b, t, width))
+        if q.dtype == torch.float16:  # the unscaled query overflows there
+            with torch.autocast(x.device.type, enabled=False):
+                mixed = self.mixed(q.float(), k.float(), v.float(), attn_mask).half()
+        else:
+            mixed = self.mixed(q, k, v, attn_mask)
+        return self.proj(mixed.transpose(1, 2).reshape(b, t, width))
+
+    def mixed(self, q: Tensor, k: Tensor, v: Tensor, ids: Tensor) -> Tensor:
+        """Values (B, heads, T, d) by attention."""
+        relative = relative_term(q, self.table, ids)
+        if self.fused_attn:
+            return nn.functional.scaled_dot_product_attention(q, k, v, relative.to(q.dtype))
+        return ((q * q.shape[-1] ** -0.5) @ k.mT + relative).softmax(-1) @ v
 
 
 class RelativeViT(nn.Module):

@@ -88,7 +88,7 @@ class BeitViT(_ViT):
             "use_shared_rel_pos_bias": self.bias == "shared",
             "use_rel_pos_bias": self.bias == "block",
             "use_abs_pos_emb": self.absolute,
-            "init_values": self.layer_scale,
+            "init_values": self.layer_scale or 0.0,  # timm takes null for its own default
         }
 
 
