@@ -1,4 +1,5 @@
-"""An encoder on disk: safetensors that a plain `timm.create_model` loads, and a card that says how.
+"""An encoder by its kind, and on disk: safetensors that a plain `timm.create_model` loads, and a
+card that says how.
 
 The card stands in the file's metadata under one key, as canonical JSON (several keys would be
 written in an order that differs between processes).
@@ -8,19 +9,73 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
+from mimflow.backbones.beit import build_beit
+from mimflow.backbones.grid import build_grid, flat
+from mimflow.backbones.initialise import accepted
+from mimflow.backbones.relative import build_relative
 from mimflow.backbones.vit import build_vit
 from mimflow.files import replacing
+from mimflow.params.fields import Encoder
+
+LOADER = "mimflow.encoder.load_encoder"
 
 
-def save_encoder(path: Path, encoder: VisionTransformer, card: dict[str, Any]) -> None:
-    """Writes the weights and the card: {timm: {name, kwargs}, mean, std, img_size, ...}."""
+class Features(NamedTuple):
+    """What an encoder makes of a batch: class tokens (B, D), None where it has none, and patch
+    tokens (B, N, D).
+    """
+
+    first: Tensor | None
+    patches: Tensor
+
+
+def described(encoder: Encoder) -> dict[str, Any]:
+    """The part of a card that says how the encoder of a run or control is built.
+
+    `timm`: {name, kwargs} of `timm.create_model`. Where that is not the whole encoder, `loader`
+    names the function that makes it.
+    """
+    timm = {"name": encoder.name, "kwargs": accepted(encoder.name, encoder.timm())}
+    card = {"kind": encoder.kind, "timm": timm, "img_size": encoder.img_size}
+    return {**card, "loader": LOADER} if encoder.kind == "relative" else card
+
+
+def build_encoder(card: dict[str, Any]) -> nn.Module:
+    """The encoder that a card describes, with its first weights. Raises ValueError where timm can
+    not build it.
+    """
+    build = {
+        "vit": build_vit,
+        "beit": build_beit,
+        "grid": build_grid,
+        "relative": build_relative,
+    }[card["kind"]]
+    return build(card["timm"]["name"], card["timm"]["kwargs"])
+
+
+def features(encoder: nn.Module, images: Tensor) -> Features:
+    """Of images (B, 3, H, W), after the final norm; tokens in raster order."""
+    x = encoder.forward_features(images)  # type: ignore[operator]
+    if getattr(encoder, "num_prefix_tokens", 0):
+        return Features(x[:, 0], x[:, 1:])
+    return Features(None, flat(encoder, x))
+
+
+def input_size(encoder: Any) -> int:
+    """The side in pixels of the pictures that the encoder expects."""
+    size = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+    return int(size[0] if size else encoder.pretrained_cfg["input_size"][-1])
+
+
+def save_encoder(path: Path, encoder: nn.Module, card: dict[str, Any]) -> None:
+    """Writes the weights and the card: {kind, timm: {name, kwargs}, img_size, mean, std, ...}."""
     tensors = {
         name: x.detach().cpu().contiguous().clone() for name, x in encoder.state_dict().items()
     }
@@ -28,7 +83,7 @@ def save_encoder(path: Path, encoder: VisionTransformer, card: dict[str, Any]) -
         save_file(tensors, file, {"card": json.dumps(card, sort_keys=True)})
 
 
-def load_encoder(path: Path) -> tuple[VisionTransformer, dict[str, Any]]:
+def load_encoder(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The encoder in evaluation mode, and its card. Raises ValueError if the file is not one of
     ours.
     """
@@ -37,9 +92,9 @@ def load_encoder(path: Path) -> tuple[VisionTransformer, dict[str, Any]]:
             card = json.loads((file.metadata() or {})["card"])
     except (KeyError, OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not an encoder with a card ({error})") from None
-    vit = build_vit(card["timm"]["name"], card["timm"]["kwargs"])
-    vit.load_state_dict(load_file(path))
-    return vit.eval(), card
+    encoder = build_encoder(card)
+    encoder.load_state_dict(load_file(path))
+    return encoder.eval(), card
 
 
 def device() -> torch.device:

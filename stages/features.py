@@ -14,10 +14,11 @@ def body(stage: Stage) -> None:
     from mimflow.evals.features import extract, write_features
 
     how = parse(Features, stage.params("features"), "features")
-    vit, card = load_encoder(Path(f"runs/{stage.key}/encoder.safetensors"))
-    vit.to(device())
+    encoder, card = load_encoder(Path(f"runs/{stage.key}/encoder.safetensors"))
+    encoder.to(device())
     out = Path(f"features/{stage.key}.safetensors")
-    write_features(out, [lambda images: extract(vit, images, card["mean"], card["std"], how)], how)
+    scale = card["mean"], card["std"]
+    write_features(out, [lambda images: extract(encoder, images, *scale, how)], how)
 
 
 def main(argv: list[str] | None = None) -> int:

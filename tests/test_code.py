@@ -10,6 +10,7 @@ import pytest
 
 from mimflow import code
 from mimflow.code import closure, code_hash, modules_of, refresh
+from mimflow.params.check import methods
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
 
 def hashes(root: Path) -> dict[str, dict[str, str]]:
     code._tree.cache_clear()
-    names = ("shards", "controls", "features", "knn", "linear", "report", "mae")
+    names = ("shards", "controls", "features", "knn", "linear", "report", *methods())
     return {name: code_hash(modules_of(name, root), root) for name in names}
 
 
@@ -49,7 +50,11 @@ def test_a_changed_mask_changes_the_method_that_uses_it_and_nothing_else(tree: P
     before = hashes(tree)
     edit(tree / "mimflow/masks/random.py", "+ 1e-6)", "+ 1e-7)")
     after = hashes(tree)
-    assert {name for name in before if before[name] != after[name]} == {"mae"}
+    users = {
+        m for m in methods() if "mimflow.masks.random" in closure(f"mimflow.methods.{m}", ROOT)
+    }
+    assert {name for name in before if before[name] != after[name]} == users
+    assert "mae" in users and "lomar" not in users
 
 
 def test_a_changed_evaluation_changes_no_other(tree: Path) -> None:
@@ -72,14 +77,17 @@ def test_imports_inside_functions_count() -> None:
     assert {"mimflow.train.loop", "mimflow.draw"} <= closure("stages.pretrain", ROOT)
 
 
-def test_a_methods_closure_stays_readable() -> None:
-    modules = {
-        m
-        for m in closure("mimflow.methods.mae", ROOT)
-        if (ROOT / (m.replace(".", "/") + ".py")).exists()
-    }
-    lines = sum((ROOT / (m.replace(".", "/") + ".py")).read_text().count("\n") for m in modules)
-    assert len(modules) <= 15 and lines <= 1500
+@pytest.mark.parametrize("method", methods())
+def test_a_methods_closure_stays_readable(method: str) -> None:
+    every = closure("mimflow", ROOT)  # what the package brings with it, whatever is imported
+    files = [
+        ROOT / (m.replace(".", "/") + ".py")
+        for m in closure(f"mimflow.methods.{method}", ROOT) - every
+    ]
+    files = [p for p in files if p.exists()]
+    assert len(files) <= 15 and sum(p.read_text().count("\n") for p in files) <= 1500
+    own = (ROOT / f"mimflow/methods/{method}.py").read_text().count("\n")
+    assert 50 <= own <= 150
 
 
 def test_refresh_leaves_right_files_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,34 @@ embedding.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mimflow.backbones.initialise import xavier
+from mimflow.backbones.initialise import create, xavier
 from mimflow.backbones.resolution import tables
+
+
+def build_grid(name: str, kwargs: dict[str, Any]) -> nn.Module:
+    """timm's model `name` with timm's first weights.
+
+    Raises ValueError where timm has no such model, its arguments do not fit, or it is a ViT, which
+    has kinds of its own.
+    """
+    model = create(name, kwargs)
+    if getattr(model, "num_prefix_tokens", 0):
+        raise ValueError(f"encoder: {name} has a class token: it is no grid (kinds: vit, beit)")
+    return model
+
+
+def flat(model: nn.Module, x: Tensor) -> Tensor:
+    """What timm's `forward_features` of such a model gives, as tokens (B, N, D) in raster order."""
+    if x.ndim == 3:
+        return x
+    if getattr(model, "output_fmt", "NCHW") == "NCHW":
+        x = x.permute(0, 2, 3, 1)  # (B, h, w, D)
+    return x.flatten(1, 2)
 
 
 class _Features(nn.Module):
@@ -33,10 +54,7 @@ def token_features(encoder: nn.Module, images: Tensor) -> Tensor:
     resized = {f"encoder.{name}": table for name, table in tables(encoder).items()}
     features = _Features(encoder)
     x = functional_call(features, resized, (images,)) if resized else features(images)
-    if x.ndim == 3:
-        return x
-    last = str(getattr(encoder, "output_fmt", "NCHW")) == "NHWC"  # as timm calls the layouts
-    return x.flatten(1, 2) if last else x.flatten(2).transpose(1, 2)
+    return flat(encoder, x)
 
 
 def grid_features(encoder: nn.Module, images: Tensor) -> Tensor:
@@ -73,39 +91,3 @@ def xavier_linear(encoder: nn.Module) -> None:
     for part in encoder.modules():
         if isinstance(part, nn.Linear | nn.LayerNorm):
             xavier(part)
-
-
-def refuse_chance(encoder: nn.Module) -> None:
-    """Raises ValueError where the encoder has dropout or drop path: it would draw at random beside
-    the run's own draws.
-    """
-    for name, part in encoder.named_modules():
-        share = part.p if isinstance(part, nn.Dropout) else getattr(part, "drop_prob", 0.0)
-        if share:
-            raise ValueError(f"encoder: {name} drops a share of {share}; set its rate to 0")
-
-
-def residual_blocks(encoder: nn.Module) -> list[nn.Module]:
-    """All blocks, from the first to the last."""
-    lists = [
-        part
-        for name, part in encoder.named_modules()
-        if name.split(".")[-1] == "blocks" and isinstance(part, nn.Sequential | nn.ModuleList)
-    ]
-    return [block for blocks in lists for block in blocks]
-
-
-def leave_out(encoder: nn.Module, count: int) -> None:
-    """The last `count` blocks hand on what they get and are not trained; they keep their weights
-    and their place in the state.
-    """
-    blocks = residual_blocks(encoder)
-    if count >= len(blocks):
-        raise ValueError(f"drop_layers: {count} leaves nothing of the {len(blocks)} blocks")
-    for block in blocks[len(blocks) - count :]:
-        block.forward = _hand_on
-        block.requires_grad_(False)
-
-
-def _hand_on(x: Tensor, *others: object, **named: object) -> Tensor:
-    return x

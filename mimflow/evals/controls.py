@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mimflow.backbones.vit import build_vit
 from mimflow.draw import fold
-from mimflow.encoder import device
+from mimflow.encoder import build_encoder, described, device
 from mimflow.evals.features import Images, extract
 from mimflow.params.sections import Features, PixelControl, RandomControl
 
@@ -15,10 +14,10 @@ from mimflow.params.sections import Features, PixelControl, RandomControl
 def random_features(
     images: Images, control: RandomControl, number: int, how: Features
 ) -> dict[str, np.ndarray]:
-    """`cls` and `mean` (n, D) of draw `number` of the encoder's initial weights."""
+    """The poolings (n, D) of draw `number` of the encoder's initial weights."""
     torch.manual_seed(fold("random", control.seed, number) & 0x7FFFFFFF)
-    vit = build_vit(control.encoder.name, control.encoder.timm()).eval().to(device())
-    return extract(vit, images, images.shards.mean, images.shards.std, how)
+    encoder = build_encoder(described(control.encoder)).eval().to(device())
+    return extract(encoder, images, images.shards.mean, images.shards.std, how)
 
 
 def pixel_features(images: Images, control: PixelControl, how: Features) -> dict[str, np.ndarray]:

@@ -13,16 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-from mimflow.backbones.vit import encode, fuse_attention, patch_size
+from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import finish, fit
 from mimflow.data.shards import Shards
 from mimflow.draw import Draw
+from mimflow.encoder import features, input_size
 from mimflow.files import replacing
 from mimflow.params.sections import Features
-from mimflow.targets.pixels import patchify
 
 INDEX, FOLDER, MAX_PIXELS = Path("data/index.json"), Path("data/shards"), 1 << 28
 
@@ -58,19 +57,22 @@ def choose(count: int, chosen: int) -> np.ndarray:
 
 @torch.inference_mode()
 def extract(
-    vit: VisionTransformer, images: Images, mean: list[float], std: list[float], how: Features
+    encoder: nn.Module, images: Images, mean: list[float], std: list[float], how: Features
 ) -> dict[str, np.ndarray]:
-    """`cls` and `mean` float32 (n, D), after the final norm."""
-    device = next(vit.parameters()).device
-    fuse_attention(vit, device, backward=False)
-    render, size = finish(mean, std, device), vit.patch_embed.img_size[0]
-    parts: dict[str, list[Tensor]] = {"cls": [], "mean": []}
+    """`mean` of the patch tokens, and `cls` where there is a class token: float32 (n, D), after the
+    final norm.
+    """
+    device = next(encoder.parameters()).device
+    fuse_attention(encoder, device, backward=False)
+    render, size = finish(mean, std, device), input_size(encoder)
+    parts: dict[str, list[Tensor]] = {}
     for batch in images.batches(size, how.batch):
         x = render({"image": torch.from_numpy(batch)})["image"]  # (B, C, S, S)
         with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
-            latent = encode(vit, patchify(x, patch_size(vit))).float()  # (B, 1 + N, D)
-        parts["cls"].append(latent[:, 0].cpu())
-        parts["mean"].append(latent[:, 1:].mean(1).cpu())
+            first, patches = features(encoder, x)  # (B, D), (B, N, D)
+        pools = {} if first is None else {"cls": first.float()}
+        for pool, x in {**pools, "mean": patches.float().mean(1)}.items():
+            parts.setdefault(pool, []).append(x.cpu())
     return {pool: torch.cat(x).numpy() for pool, x in parts.items()}
 
 

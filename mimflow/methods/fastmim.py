@@ -16,16 +16,16 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mimflow.backbones.grid import (
-    leave_out,
+    build_grid,
     norm_eps,
     num_prefix,
-    refuse_chance,
     stride,
     token_features,
     width,
     xavier_linear,
 )
 from mimflow.backbones.resolution import set_size
+from mimflow.backbones.shallow import leave_out
 from mimflow.backbones.vit import build_vit
 from mimflow.data.augment import Images, Views, one_view
 from mimflow.decoders.plain import PlainDecoder
@@ -113,7 +113,8 @@ def views(params: FastMIMParams) -> Views:
 
 def build(params: FastMIMParams) -> FastMIM:
     """The method of a run."""
-    return assemble(build_vit(params.encoder.name, params.encoder.timm()), params)
+    make = {"vit": build_vit, "grid": build_grid}[params.encoder.kind]
+    return assemble(make(params.encoder.name, params.encoder.timm()), params)
 
 
 def assemble(encoder: nn.Module, params: FastMIMParams) -> FastMIM:
@@ -141,7 +142,6 @@ def assemble(encoder: nn.Module, params: FastMIMParams) -> FastMIM:
 
 def _fits(encoder: nn.Module, params: FastMIMParams, target: HogMap | PixelMap) -> None:
     """Raises ValueError where tokens, blocks and cells do not tile each other."""
-    refuse_chance(encoder)
     token, block, cell = stride(encoder), params.block, target.side
     if token % cell or block % cell or (block % token and token % block):
         raise ValueError(

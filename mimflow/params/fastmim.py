@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mimflow.params.fields import Count, Fraction, Ratio, Section
+from mimflow.params.fields import Count, Fraction, GridNet, PlainViT, Ratio, Section
 from mimflow.params.targets import Hog, Target
 from mimflow.params.training import Training
 
@@ -34,6 +34,7 @@ class FastMIMParams(Training):
     FastMIM-P; the last is the encoder's.
     """
 
+    encoder: Annotated[PlainViT | GridNet, Field(discriminator="kind")]
     mask_ratio: Ratio
     block: Count
     target: Target

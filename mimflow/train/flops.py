@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mimflow.draw import Draw
 from mimflow.train.clock import Clock
+from mimflow.train.parallel import BLOCKS
 
 # Dense matrix products in bf16 or fp16 without sparsity, TFLOP/s, from the makers' data sheets.
 PEAKS = {
@@ -56,9 +57,7 @@ def cost_of(method: nn.Module, batch: dict[str, Tensor], seed: int) -> Cost:
 
 
 def _first_block(encoder: nn.Module) -> nn.Module | None:
-    """Of the whole encoder, or of the first stage of a hierarchical one."""
-    lists = (m for name, m in encoder.named_modules() if name.split(".")[-1] == "blocks")
-    return next((m[0] for m in lists if isinstance(m, nn.Sequential | nn.ModuleList)), None)
+    return next((part for part in encoder.modules() if isinstance(part, BLOCKS)), None)
 
 
 def peak_of(device: str) -> float | None:

@@ -31,7 +31,13 @@ from mimflow.train.schedule import learning_rate
 
 GROWING = [{"img_size": 32, "start": 0.0}, {"img_size": 64, "start": 0.4}]
 GROWING += [{"img_size": 96, "start": 0.8}]
-BIG = {"name": "vit_tiny_patch16_224", "img_size": 96, "patch_size": 16, "embed_dim": 24}
+BIG = {
+    "kind": "vit",
+    "name": "vit_tiny_patch16_224",
+    "img_size": 96,
+    "patch_size": 16,
+    "embed_dim": 24,
+}
 BIG |= {"depth": 2, "num_heads": 2}
 
 
