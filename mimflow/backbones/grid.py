@@ -53,7 +53,11 @@ def token_features(encoder: nn.Module, images: Tensor) -> Tensor:
     """
     resized = {f"encoder.{name}": table for name, table in tables(encoder).items()}
     features = _Features(encoder)
-    x = functional_call(features, resized, (images,)) if resized else features(images)
+    x = (
+        functional_call(features, resized, (images,), tie_weights=False)
+        if resized
+        else features(images)
+    )
     return flat(encoder, x)
 
 
