@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: run test snakemake sync check lint workspace link-data lock .venv-ready
+.PHONY: run test bench-step snakemake sync check lint workspace link-data lock .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -34,6 +34,9 @@ lint: $(INSTALLED) ## format, lint, types
 
 workspace: $(INSTALLED) ## make workspace PRESET=cifar10 DIR=../cifar10
 	@mimflow workspace $(PRESET) $(DIR)
+
+bench-step: $(INSTALLED) ## a training step against MAE at 224 px; make bench-step ARGS="--method fastmim --size 128"
+	@python -m benchmarks.step $(ARGS)
 
 link-data: ## make link-data FROM=../shared/data: its files appear in data/raw
 	@test -d "$(FROM)" || { echo "FROM=$(FROM): no such folder" >&2; exit 2; }

@@ -93,12 +93,9 @@ class FastMIM(nn.Module):
         blocks, prediction = (by_patch(x, self.side) for x in (truth, self.predict(painted)))
         grid = images.shape[-2] // self.block, images.shape[-1] // self.block
         filled = by_cell(put(blocks, hidden, take(prediction, hidden)), self.side, grid)
-        return {
-            "input": images,
-            "masked": painted,
-            "target": self.target.picture(truth, images),
-            "rebuilt": self.target.picture(filled, images),
-        }
+        maps = {"target": truth, "rebuilt": filled}
+        drawn = {name: self.target.picture(x, images) for name, x in maps.items()}
+        return {"input": images, "masked": painted, **drawn}
 
 
 def views(params: FastMIMParams) -> Views:
@@ -123,20 +120,15 @@ def assemble(encoder: nn.Module, params: FastMIMParams) -> FastMIM:
         xavier_linear(encoder)
     leave_out(encoder, params.drop_layers)
     wanted, side = params.target, stride(encoder)
-    target: HogMap | PixelMap
-    if isinstance(wanted, Hog):
-        target = HogMap(wanted.bins, wanted.cell, wanted.window, wanted.normalise)
-    else:
-        target = PixelMap(side, wanted.norm_pixels)
-    _fits(encoder, params, target)
-    decoder = PlainDecoder(
-        width(encoder),
-        params.decoder.width,
-        params.decoder.depth,
-        target.values * (side // target.side) ** 2,
-        num_prefix(encoder),
-        norm_eps(encoder),
+    target = (
+        HogMap(wanted.bins, wanted.cell, wanted.window, wanted.normalise)
+        if isinstance(wanted, Hog)
+        else PixelMap(side, wanted.norm_pixels)
     )
+    _fits(encoder, params, target)
+    sizes = width(encoder), params.decoder.width, params.decoder.depth
+    values = target.values * (side // target.side) ** 2
+    decoder = PlainDecoder(*sizes, values, num_prefix(encoder), norm_eps(encoder))
     return FastMIM(encoder, decoder, target, params.mask_ratio, params.block)
 
 
@@ -151,6 +143,6 @@ def _fits(encoder: nn.Module, params: FastMIMParams, target: HogMap | PixelMap) 
     for size in (s.img_size for s in params.sizes):
         if size % token:
             raise ValueError(f"sizes: {size} is no multiple of the {token} pixels of a token")
-    grows = len(params.sizes) > 1 and isinstance(encoder, SwinTransformer)
-    if grows and params.compute.parallel == "fsdp":
+    shared = params.compute.parallel == "fsdp"
+    if shared and len(params.sizes) > 1 and isinstance(encoder, SwinTransformer):
         raise ValueError("sizes: Swin's windows grow with compute.parallel ddp only")
