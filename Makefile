@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: bench-loader bench-resume check clean-state link-data lint lock run snakemake sync test workspace .venv-ready
+.PHONY: bench-loader bench-resume bench-step check clean-state link-data lint lock run snakemake sync test workspace .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -43,6 +43,9 @@ clean-state: $(INSTALLED) ## training state that no present run can use: listed 
 
 bench-resume: $(INSTALLED) ## 25 trainings killed and resumed, against one that was not
 	@python -m benchmarks.resume
+
+bench-step: $(INSTALLED) ## a training step against MAE at 224 px; make bench-step ARGS="--method fastmim --size 128"
+	@python -m benchmarks.step $(ARGS)
 
 link-data: ## make link-data FROM=../shared/data: its files appear in data/raw
 	@test -d "$(FROM)" || { echo "FROM=$(FROM): no such folder" >&2; exit 2; }

@@ -55,6 +55,15 @@ class Draw:
         self.rows = rows
         self.key = fold(*key)
 
+    def shared(self) -> Draw:
+        """One row for the whole batch: the same numbers in every process and micro-batch.
+
+        They are those of row 0 under the same name, so a name is used in one way only.
+        """
+        one = Draw(self.rows[:1] * 0)
+        one.key = self.key
+        return one
+
     def _bits(self, name: str, count: int) -> Any:
         """int64 (B, count)."""
         row = mix(self.rows * _STEP + fold(self.key, name))

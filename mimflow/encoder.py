@@ -1,4 +1,5 @@
-"""An encoder on disk: safetensors that a plain `timm.create_model` loads, and a card that says how.
+"""An encoder by its kind, and on disk: safetensors that a plain `timm.create_model` loads, and a
+card that says how.
 
 The card stands in the file's metadata under one key, as canonical JSON (several keys would be
 written in an order that differs between processes).
@@ -15,12 +16,51 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mimflow.backbones.beit import build_beit
+from mimflow.backbones.grid import build_grid
+from mimflow.backbones.initialise import accepted
+from mimflow.backbones.relative import build_relative
+from mimflow.backbones.vit import build_vit
 from mimflow.device import device as device  # stages take it from here
 from mimflow.files import replacing
+from mimflow.params.fields import Encoder
+
+LOADER = "mimflow.encoder.load_encoder"
+
+
+def described(encoder: Encoder) -> dict[str, Any]:
+    """The part of a card that says how the encoder of a run or control is built.
+
+    `timm`: {name, kwargs} of `timm.create_model`. Where that is not the whole encoder, `loader`
+    names the function that makes it.
+    """
+    timm = {"name": encoder.name, "kwargs": accepted(encoder.name, encoder.timm())}
+    card = {"kind": encoder.kind, "timm": timm, "img_size": encoder.img_size}
+    return {**card, "loader": LOADER} if encoder.kind == "relative" else card
+
+
+def build_encoder(card: dict[str, Any]) -> nn.Module:
+    """The encoder that a card describes, with its first weights. Raises ValueError where timm can
+    not build it.
+    """
+    build = {
+        "vit": build_vit,
+        "beit": build_beit,
+        "grid": build_grid,
+        "relative": build_relative,
+        "timm": build_timm,
+    }[card["kind"]]
+    return build(card["timm"]["name"], card["timm"]["kwargs"])
+
+
+def input_size(encoder: Any) -> int:
+    """The side in pixels of the pictures that the encoder expects."""
+    size = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+    return int(size[0] if size else encoder.pretrained_cfg["input_size"][-1])
 
 
 def save_encoder(path: Path, encoder: nn.Module, card: dict[str, Any]) -> None:
-    """Writes the weights and the card: {timm: {name, kwargs}, mean, std, img_size, ...}."""
+    """Writes the weights and the card: {kind, timm: {name, kwargs}, img_size, mean, std, ...}."""
     tensors = {
         name: x.detach().cpu().contiguous().clone() for name, x in encoder.state_dict().items()
     }
@@ -37,9 +77,9 @@ def load_encoder(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             card = json.loads((file.metadata() or {})["card"])
     except (KeyError, OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not an encoder with a card ({error})") from None
-    model = build_timm(card["timm"]["name"], card["timm"]["kwargs"])
-    model.load_state_dict(load_file(path))
-    return model.eval(), card
+    encoder = build_encoder(card)
+    encoder.load_state_dict(load_file(path))
+    return encoder.eval(), card
 
 
 def build_timm(name: str, kwargs: dict[str, Any]) -> nn.Module:

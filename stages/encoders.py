@@ -10,7 +10,7 @@ from mimflow.stage import Stage, run
 
 def body(stage: Stage) -> None:
     """Writes runs/<key>/encoder.safetensors and features/<key>.safetensors."""
-    from mimflow.encoder import save_encoder
+    from mimflow.encoder import input_size, save_encoder
     from mimflow.evals.features import write_features
     from mimflow.evals.origin import of_file
     from mimflow.foreign import import_encoder
@@ -21,7 +21,8 @@ def body(stage: Stage) -> None:
     model = import_encoder(Path(given.weights), given.timm.name, given.timm.kwargs)
     timm = {"name": given.timm.name, "kwargs": {**given.timm.kwargs, "num_classes": 0}}
     path = Path(f"runs/{stage.key}/encoder.safetensors")
-    save_encoder(path, model, {"timm": timm, "mean": given.mean, "std": given.std})
+    card = {"kind": "timm", "timm": timm, "img_size": input_size(model)}
+    save_encoder(path, model, {**card, "mean": given.mean, "std": given.std})
     write_features(Path(f"features/{stage.key}.safetensors"), [of_file(path, how)], how)
 
 

@@ -1,4 +1,4 @@
-"""Pre-training of one run: an encoder that plain timm loads, the loss curve, and pictures."""
+"""Pre-training of one run: an encoder with its card, the loss curve, and pictures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _train(
     from mimflow.data.augment import finish
     from mimflow.data.loader import Batches
     from mimflow.data.shards import Shards
-    from mimflow.encoder import save_encoder
+    from mimflow.encoder import described, save_encoder
     from mimflow.train.checkpoint import Checkpoints
     from mimflow.train.loop import train
     from mimflow.train.parallel import prepare, unspread
@@ -76,7 +76,7 @@ def _train(
     write_curve(folder / "losses.csv", rows)
     write_pictures(folder / "pictures.png", method, batches, render, params)
     card = {
-        "timm": {"name": params.encoder.name, "kwargs": params.encoder.timm()},
+        **described(params.encoder),
         "mean": shards.mean,
         "std": shards.std,
         "method": params.method,

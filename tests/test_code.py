@@ -10,6 +10,7 @@ import pytest
 
 from mimflow import code
 from mimflow.code import closure, code_hash, modules_of, refresh
+from mimflow.params.check import methods
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,8 +27,8 @@ def tree(tmp_path: Path) -> Path:
 
 def hashes(root: Path) -> dict[str, dict[str, str]]:
     code._tree.cache_clear()
-    tasks = ("knn", "linear", "linear_sgd", "attentive", "fewshot", "diagnostics")
-    names = ("shards", "controls", "encoders", "features", *tasks, "report", "mae")
+    tasks = ("knn", "linear", "linear_sgd", "attentive", "finetune", "fewshot", "diagnostics")
+    names = ("shards", "controls", "encoders", "features", *tasks, "report", *methods())
     return {name: code_hash(modules_of(name, root), root) for name in names}
 
 
@@ -50,7 +51,11 @@ def test_a_changed_mask_changes_the_method_that_uses_it_and_nothing_else(tree: P
     before = hashes(tree)
     edit(tree / "mimflow/masks/random.py", "+ 1e-6)", "+ 1e-7)")
     after = hashes(tree)
-    assert {name for name in before if before[name] != after[name]} == {"mae"}
+    users = {
+        m for m in methods() if "mimflow.masks.random" in closure(f"mimflow.methods.{m}", ROOT)
+    }
+    assert {name for name in before if before[name] != after[name]} == users
+    assert "mae" in users and "lomar" not in users
 
 
 def test_a_changed_evaluation_changes_no_other(tree: Path) -> None:
@@ -73,20 +78,19 @@ def test_imports_inside_functions_count() -> None:
     assert {"mimflow.train.loop", "mimflow.draw"} <= closure("stages.pretrain", ROOT)
 
 
-def test_a_methods_closure_stays_readable() -> None:
-    """What an author reads: without the package's own repair, and what is below a view."""
-
-    def read(module: str) -> bool:
-        below = module.startswith("mimflow.data.") and module != "mimflow.data.augment"
-        return not below and module not in ("mimflow.torchvision_ops", "mimflow.files")
-
-    modules = {
+@pytest.mark.parametrize("method", methods())
+def test_a_methods_closure_stays_readable(method: str) -> None:
+    """What an author reads: without what the package brings, and what is below a view."""
+    every = closure("mimflow", ROOT) | {"mimflow.files"}
+    read = {
         m
-        for m in closure("mimflow.methods.mae", ROOT)
-        if (ROOT / (m.replace(".", "/") + ".py")).exists() and read(m)
+        for m in closure(f"mimflow.methods.{method}", ROOT) - every
+        if not m.startswith("mimflow.data.") or m == "mimflow.data.augment"
     }
-    lines = sum((ROOT / (m.replace(".", "/") + ".py")).read_text().count("\n") for m in modules)
-    assert len(modules) <= 15 and lines <= 1500
+    files = [p for p in (ROOT / (m.replace(".", "/") + ".py") for m in read) if p.exists()]
+    assert len(files) <= 15 and sum(p.read_text().count("\n") for p in files) <= 1500
+    own = (ROOT / f"mimflow/methods/{method}.py").read_text().count("\n")
+    assert 50 <= own <= 150
 
 
 def test_refresh_leaves_right_files_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

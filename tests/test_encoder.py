@@ -25,6 +25,8 @@ KWARGS = {
     "global_pool": "token",
 }
 CARD = {
+    "kind": "vit",
+    "img_size": 16,
     "timm": {"name": "vit_tiny_patch16_224", "kwargs": KWARGS},
     "mean": [0.5] * 3,
     "std": [0.2] * 3,

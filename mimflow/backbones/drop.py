@@ -6,6 +6,8 @@ random number here: the same after a resume and on any number of processes.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mimflow.draw import Draw
@@ -28,11 +30,11 @@ class DropPath(nn.Module):
         return x * scale.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def drop_paths(blocks: nn.Module, rate: float) -> None:
-    """Gives timm's `blocks` drop paths that grow linearly from 0 in the first to `rate` in the
-    last.
+def drop_paths(encoder: nn.Module, rate: float) -> None:
+    """Gives the blocks of a timm model drop paths that grow linearly from 0 in the first to `rate`
+    in the last.
     """
-    parts = [b for b in blocks.children() if hasattr(b, "drop_path1")]
+    parts: list[Any] = [b for b in encoder.modules() if hasattr(b, "drop_path1")]
     for i, block in enumerate(parts):
         share = rate * i / max(len(parts) - 1, 1)
         block.drop_path1 = DropPath(share, f"drop.{i}.1")

@@ -2,20 +2,19 @@
 
 The module is timm's own, so its state dict is what `timm.create_model(...).load_state_dict`
 expects. This file adds the verbs of a masking backbone: `encode` embeds and transforms only the
-tokens it is given.
+patches it is given, `replace` puts a mask token in the place of the hidden ones.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-import timm
 import torch
-from timm.layers import Attention
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from mimflow.backbones.initialise import xavier
+from mimflow.backbones.initialise import create, xavier
 from mimflow.backbones.positions import sincos
 from mimflow.tokens import take
 
@@ -25,11 +24,8 @@ def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
 
     Raises ValueError where timm has no such ViT or its arguments do not fit.
     """
-    try:
-        vit = timm.create_model(name, pretrained=False, **kwargs)
-    except (TypeError, RuntimeError, AssertionError) as error:
-        raise ValueError(f"encoder: timm can not build {name} with {kwargs}: {error}") from None
-    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
+    vit = create(name, kwargs)
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token or vit.pos_embed is None:
         raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
     xavier(vit)
     nn.init.normal_(cast(Tensor, vit.cls_token), std=0.02)
@@ -45,9 +41,8 @@ def fuse_attention(module: nn.Module, device: torch.device, backward: bool) -> N
     without one the fused call is never behind (docs/performance.md). Both agree to rounding.
     """
     for part in module.modules():
-        if isinstance(part, Attention):
-            # final for TorchScript only
-            part.fused_attn = not backward or device.type != "cpu"  # type: ignore[misc]
+        if isinstance(getattr(part, "fused_attn", None), bool):  # timm's attentions, and ours
+            part.fused_attn = not backward or device.type != "cpu"  # type: ignore[assignment]
 
 
 def patch_size(vit: VisionTransformer) -> int:
@@ -55,23 +50,40 @@ def patch_size(vit: VisionTransformer) -> int:
     return vit.patch_embed.patch_size[0]
 
 
-def embed(vit: VisionTransformer, patches: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Tokens (B, 1 + V, D) of the patches (B, N, P) at `visible` (B, V): class token first.
+def project(patch_embed: PatchEmbed, patches: Tensor) -> Tensor:
+    """Patches (B, N, P) as tokens (B, N, D): the patch convolution as the matrix that it is."""
+    projection = patch_embed.proj
+    weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, P): row, column, channel
+    return nn.functional.linear(patches, weight, projection.bias)
 
-    Positions belong to the place in the image: they are taken with the patches. None: all N, in
-    raster order.
+
+def placed(vit: VisionTransformer, x: Tensor, places: Tensor | None) -> Tensor:
+    """Tokens (B, 1 + V, D) of `x` (B, V, D) that stand at `places` (B, V): class token first.
+
+    Positions belong to the place in the image. None: all N, in raster order.
     """
     table, first = cast(Tensor, vit.pos_embed), cast(Tensor, vit.cls_token)
-    position = table[:, 1:].expand(patches.shape[0], -1, -1)  # (B, N, D)
-    if visible is not None:
-        patches, position = take(patches, visible), take(position, visible)  # (B, V, P), (B, V, D)
-    projection = vit.patch_embed.proj
-    weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, P): row, column, channel
-    x = nn.functional.linear(patches, weight, projection.bias) + position  # (B, V, D)
-    first = (first + table[:, :1]).expand(patches.shape[0], -1, -1)
+    position = table[:, 1:].expand(x.shape[0], -1, -1)  # (B, N, D)
+    x = x + (position if places is None else take(position, places))  # (B, V, D)
+    first = (first + table[:, :1]).expand(x.shape[0], -1, -1)
     return torch.cat([first.to(x.dtype), x], dim=1)
 
 
 def encode(vit: VisionTransformer, patches: Tensor, visible: Tensor | None = None) -> Tensor:
     """Latents (B, 1 + V, D) after the final norm, of the patches (B, N, P) at `visible` (B, V)."""
-    return vit.norm(vit.blocks(embed(vit, patches, visible)))
+    if visible is not None:
+        patches = take(patches, visible)  # (B, V, P)
+    x = project(vit.patch_embed, patches)
+    return vit.norm(vit.blocks(placed(vit, x, visible)))
+
+
+def replace(
+    vit: VisionTransformer, x: Tensor, mask: Tensor, token: Tensor, places: Tensor | None = None
+) -> Tensor:
+    """Latents (B, 1 + V, D) after the final norm, of embedded patches `x` (B, V, D): `token`
+    (1, 1, D) stands in for the hidden ones, `mask` bool (B, V), before positions are added.
+
+    `places` (B, V): where the patches lie in the image; None: all N, in raster order.
+    """
+    x = torch.where(mask[..., None], token.to(x.dtype), x)
+    return vit.norm(vit.blocks(placed(vit, x, places)))

@@ -34,14 +34,14 @@ class Picture(Protocol):
 
 
 Images = Sequence[np.ndarray | Picture]  # uint8 (H, W, C) each, or one array (B, H, W, C)
-Views = Callable[[Images, Draw], dict[str, np.ndarray]]
+Views = Callable[[Images, Draw, int], dict[str, np.ndarray]]  # the int: the step
 
 
 def one_view(augment: Augment, size: int) -> Views:
     """Views with `image` uint8 (B, S, S, C) and `image.flip` bool (B,)."""
     cut = {"shift": shift, "crop": crop}[augment.kind]
 
-    def views(images: Images, draw: Draw) -> dict[str, np.ndarray]:
+    def views(images: Images, draw: Draw, step: int) -> dict[str, np.ndarray]:
         flip = draw.uniform("flip", 1)[:, 0] < 0.5 * augment.flip
         return {"image": cut(images, size, augment.amount, draw), "image.flip": flip}
 

@@ -53,7 +53,8 @@ class Batches(Dataset[dict[str, np.ndarray]]):
         sample = samples_at(positions, len(self.shards), self.seed, self.window)  # (B,)
         epoch = positions // len(self.shards)
         draw = Draw((epoch << 40) | sample, "views", self.seed)
-        return {**self.views(self._images(sample), draw), "sample": sample, "place": self.place}
+        views = self.views(self._images(sample), draw, step)
+        return {**views, "sample": sample, "place": self.place}
 
     def _images(self, sample: np.ndarray) -> Images:
         if self.decoded is not None:

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mimflow.backbones.vit import build_vit
 from mimflow.draw import fold
-from mimflow.encoder import build_timm
+from mimflow.encoder import build_encoder, build_timm, described
 from mimflow.evals.features import Images
 from mimflow.params.sections import PixelControl, RandomControl, TimmControl
 
@@ -20,7 +19,7 @@ def random_encoder(control: RandomControl | TimmControl, number: int) -> nn.Modu
     torch.manual_seed(fold("random", control.seed, number) & 0x7FFFFFFF)
     if isinstance(control, TimmControl):
         return build_timm(control.timm.name, control.timm.kwargs).eval()
-    return build_vit(control.encoder.name, control.encoder.timm()).eval()
+    return build_encoder(described(control.encoder)).eval()
 
 
 def pixel_features(images: Images, control: PixelControl, batch: int) -> dict[str, np.ndarray]:

@@ -16,10 +16,12 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
+from mimflow.backbones.grid import flat
 from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import finish, fit
 from mimflow.data.shards import Shards
 from mimflow.draw import Draw
+from mimflow.encoder import input_size
 from mimflow.files import replacing
 from mimflow.params.sections import Features
 
@@ -62,14 +64,6 @@ def choose(count: int, chosen: int) -> np.ndarray:
     return np.sort(order[:chosen])
 
 
-def input_size(model: Any) -> int:
-    """The side in pixels of the pictures that a timm model expects."""
-    embed: Any = getattr(model, "patch_embed", None)
-    if getattr(embed, "img_size", None):
-        return int(embed.img_size[0])
-    return int(model.pretrained_cfg["input_size"][-1])
-
-
 def outputs(
     model: Any, images: Images, mean: list[float], std: list[float], how: Features
 ) -> Iterator[Tensor]:
@@ -89,8 +83,7 @@ def outputs(
 def patch_tokens(model: Any, x: Tensor) -> Tensor:
     """Those of the outputs (B, T, D) that stand for a patch (B, N, D); the places of a map."""
     if x.ndim == 4:
-        x = x if getattr(model, "output_fmt", "NCHW") == "NHWC" else x.permute(0, 2, 3, 1)
-        return x.flatten(1, 2)
+        return flat(model, x)
     return x[:, getattr(model, "num_prefix_tokens", 0) :]
 
 

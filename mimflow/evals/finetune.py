@@ -117,8 +117,8 @@ def views(how: Finetune, size: int) -> Views:
 
     policy = rand_augment_transform(how.rand_augment, {"translate_const": round(size * 0.45)})
 
-    def augmented(images: Images, draw: Draw) -> dict[str, np.ndarray]:
-        out = plain(images, draw)
+    def augmented(images: Images, draw: Draw, step: int) -> dict[str, np.ndarray]:
+        out = plain(images, draw, step)
         seeds = draw.integers("policy", 1, 2**31)[:, 0].tolist()
         out["image"] = np.stack(
             [_applied(policy, x, seed) for x, seed in zip(out["image"], seeds, strict=True)]
@@ -161,7 +161,7 @@ def with_head(
     head: nn.Linear = model.get_classifier()  # type: ignore[operator]
     nn.init.trunc_normal_(head.weight, std=how.head_std)
     nn.init.zeros_(head.bias)
-    drop_paths(model.blocks, how.drop_path)  # type: ignore[arg-type]
+    drop_paths(model, how.drop_path)
     return model
 
 

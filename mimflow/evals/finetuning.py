@@ -20,6 +20,7 @@ from mimflow.data.augment import finish, fit
 from mimflow.data.chosen import Chosen
 from mimflow.data.loader import Batches
 from mimflow.data.shards import Shards
+from mimflow.encoder import described, input_size
 from mimflow.evals.finetune import Finetuned, choose_labelled, views, with_head
 from mimflow.evals.origin import Opened, open_origin
 from mimflow.files import replacing
@@ -93,8 +94,6 @@ class Tuning:
     @property
     def size(self) -> int:
         """The side in pixels of the pictures that the encoder takes."""
-        from mimflow.evals.features import input_size
-
         return input_size(self.opened.model)
 
     def _method(self, labels: np.ndarray, how: Finetune) -> Finetuned:
@@ -102,7 +101,7 @@ class Tuning:
         state = {k: x.cpu() for k, x in self.opened.model.state_dict().items()}
         classes = int(labels.max()) + 1
         model = with_head(name, kwargs, state, classes, how)
-        depth = len(model.blocks)  # type: ignore[arg-type]
+        depth = sum(hasattr(part, "drop_path1") for part in model.modules())
         known = torch.from_numpy(labels.astype(np.int64))
         method = Finetuned(model, known, classes, how, depth).to(self.device)
         fuse_attention(method, self.device, backward=True)
@@ -129,8 +128,13 @@ def timm_of(origin: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if "file" in origin:
         with safe_open(origin["file"], "pt") as file:
             card = json.loads(file.metadata()["card"])
-        return card["timm"]["name"], card["timm"]["kwargs"]
-    control = parse(CONTROLS[origin["control"]["kind"]], origin["control"], "controls")
-    if hasattr(control, "timm"):
-        return control.timm.name, control.timm.kwargs
-    return control.encoder.name, control.encoder.timm()
+    else:
+        control = parse(CONTROLS[origin["control"]["kind"]], origin["control"], "controls")
+        if hasattr(control, "timm"):
+            return control.timm.name, control.timm.kwargs
+        card = described(control.encoder)
+    if "loader" in card:
+        raise ValueError(
+            f"finetune: not for encoders of kind {card['kind']}, which timm can not be"
+        )
+    return card["timm"]["name"], card["timm"]["kwargs"]

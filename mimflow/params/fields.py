@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=8)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Precision = Literal["bf16", "fp16", "fp32"]
 
@@ -28,11 +29,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Encoder(Section):
-    """A timm ViT: `timm.create_model(name, img_size=..., patch_size=..., ...)`."""
+class _ViT(Section):
+    """A timm ViT of square pictures and patches: `timm.create_model(name, img_size=..., ...)`."""
 
     name: str
-    img_size: Annotated[int, Field(ge=8)]
+    img_size: Side
     patch_size: Count
     embed_dim: Count
     depth: Count
@@ -49,10 +50,68 @@ class Encoder(Section):
                 f" num_heads {self.num_heads} and of 4"
             )
 
-    def timm(self) -> dict[str, int | str]:
+    def timm(self) -> dict[str, JsonValue]:
         """The keyword arguments of `timm.create_model` beside the name; no head."""
-        values = self.model_dump(exclude={"name"})
+        sizes = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
+        values = self.model_dump(include={*sizes})
         return {**values, "num_classes": 0, "global_pool": "token"}
+
+
+class PlainViT(_ViT):
+    """The plain ViT with a class token and fixed sine-cosine positions."""
+
+    kind: Literal["vit"]
+
+
+class RelativeViT(_ViT):
+    """The plain ViT without positions, its attention with LoMaR's contextual relative ones."""
+
+    kind: Literal["relative"]
+
+
+class BeitViT(_ViT):
+    """timm's BEiT. `bias`: one table of relative positions for all blocks, or one each;
+    `absolute`: a learned position table as well; `layer_scale`: its first value, null without;
+    `drop_path`: how often the last block's branches are left out in training, the first's never.
+    """
+
+    kind: Literal["beit"]
+    bias: Literal["shared", "block"]
+    absolute: bool
+    layer_scale: Positive | None
+    drop_path: Ratio
+
+    def timm(self) -> dict[str, JsonValue]:
+        """As of a ViT; dropped branches are no part of the model (they have no weights)."""
+        return {
+            **super().timm(),
+            "use_shared_rel_pos_bias": self.bias == "shared",
+            "use_rel_pos_bias": self.bias == "block",
+            "use_abs_pos_emb": self.absolute,
+            "init_values": self.layer_scale or 0.0,  # timm takes null for its own default
+        }
+
+
+class GridNet(Section):
+    """Any timm model that keeps a grid (Swin, PVT v2): `kwargs` goes to `timm.create_model` as it
+    is, with `img_size` where the model's input has a fixed size.
+    """
+
+    kind: Literal["grid"]
+    name: str
+    img_size: Side
+    kwargs: dict[str, JsonValue]
+
+    def model_post_init(self, context: object) -> None:
+        for key in sorted({"img_size", "num_classes"} & {*self.kwargs}):
+            raise ValueError(f"kwargs.{key} is set by the encoder itself")
+
+    def timm(self) -> dict[str, JsonValue]:
+        """The keyword arguments of `timm.create_model` beside the name; no head."""
+        return {**self.kwargs, "img_size": self.img_size, "num_classes": 0}
+
+
+Encoder = Annotated[PlainViT | BeitViT | GridNet | RelativeViT, Field(discriminator="kind")]
 
 
 class Decoder(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mimflow.params.fields import Decoder, Ratio
+from mimflow.params.fields import Decoder, PlainViT, Ratio
 from mimflow.params.training import Training
 
 
@@ -11,6 +11,7 @@ class MAEParams(Training):
     standardised target.
     """
 
+    encoder: PlainViT
     mask_ratio: Ratio
     norm_pixels: bool
     decoder: Decoder

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mimflow.draw import Draw
 from mimflow.train.clock import Clock
+from mimflow.train.parallel import BLOCKS
 
 # Dense matrix products in bf16 or fp16 without sparsity, TFLOP/s, from the makers' data sheets.
 PEAKS = {
@@ -56,8 +57,7 @@ def cost_of(method: nn.Module, batch: dict[str, Tensor], seed: int) -> Cost:
 
 
 def _first_block(encoder: nn.Module) -> nn.Module | None:
-    blocks = getattr(encoder, "blocks", None)
-    return blocks[0] if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
+    return next((part for part in encoder.modules() if isinstance(part, BLOCKS)), None)
 
 
 def peak_of(device: str) -> float | None:

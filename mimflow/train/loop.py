@@ -59,7 +59,7 @@ def train(
     """
     device = next(method.parameters()).device
     saved = keep.latest() or {}
-    record.cost = cost_of(method, render(_first(batches)), run.seed)
+    record.cost = cost_of(method, render(_batch(batches, 0)), run.seed)
     model = spread(method, run.compute, device)
     rule = run.optimiser
     scale_of = getattr(method, "scale_of", lambda name: 1.0)  # of a layer's rate
@@ -72,7 +72,7 @@ def train(
     micro = saved.get("micro") or _micro(run, processes)
     stepper = Stepper(method, model, optimiser, run, micro, scale)
     if device.type == "cuda" and not saved:
-        batch = render(_first(batches))
+        batch = render(_batch(batches, run.steps - 1))  # the largest, where the size grows
         stepper.micro = fitting(method, lambda m: stepper.trial(batch, m), micro, device)
     state = Progress(run, len(batches.shards), saved)
     if saved:
@@ -121,8 +121,8 @@ def _run(
         record.end()
 
 
-def _first(batches: Batches) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(x) for name, x in batches[0].items()}
+def _batch(batches: Batches, step: int) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(x) for name, x in batches[step].items()}
 
 
 def _micro(run: Budget, processes: Processes) -> int:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from timm.models.beit import Block as BeitBlock
+from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -24,6 +26,8 @@ from torch.utils.checkpoint import checkpoint
 
 from mimflow.params.training import Compute
 from mimflow.train.processes import together
+
+BLOCKS = Block | BeitBlock | SwinTransformerBlock
 
 
 def prepare(compute: Compute) -> None:
@@ -37,10 +41,12 @@ def prepare(compute: Compute) -> None:
 
 def spread(method: nn.Module, compute: Compute, device: torch.device) -> nn.Module:
     """What the loop calls in the place of `method`, whose parameters stay where they are."""
+    if (compute.recompute or compute.compile) and not any(_blocks(method)):
+        raise ValueError("compute: recompute and compile are for blocks of ViT, BEiT and Swin")
     for block in _blocks(method):
         if compute.recompute:
             again = partial(checkpoint, block.forward, use_reentrant=False)
-            block.forward = again  # type: ignore[method-assign]
+            block.forward = again
         if compute.compile:
             block.compile()
     if not together():
@@ -56,8 +62,8 @@ def spread(method: nn.Module, compute: Compute, device: torch.device) -> nn.Modu
     return method
 
 
-def _blocks(method: nn.Module) -> Iterator[Block]:
-    return (part for part in method.modules() if isinstance(part, Block))
+def _blocks(method: nn.Module) -> Iterator[nn.Module]:
+    return (part for part in method.modules() if isinstance(part, BLOCKS))
 
 
 def held_back(model: nn.Module, hold: bool) -> AbstractContextManager[Any]:

@@ -32,7 +32,7 @@ def test_the_choice_belongs_to_the_place_not_to_the_division_of_the_batch() -> N
 
 def test_the_rate_grows_with_depth_and_evaluation_drops_nothing() -> None:
     vit = toy_method(toy_run()).encoder
-    drop_paths(vit.blocks, 0.2)  # type: ignore[union-attr, arg-type]
+    drop_paths(vit, 0.2)  # type: ignore[union-attr, arg-type]
     rates = [b.drop_path1.rate for b in vit.blocks]  # type: ignore[union-attr]
     assert rates == [0.0, 0.2]
     layer = DropPath(0.9, "drop").eval()

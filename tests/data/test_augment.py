@@ -83,7 +83,7 @@ def test_finish_standardises_and_flips() -> None:
 @pytest.mark.parametrize("flip", [True, False])
 def test_half_of_the_views_are_flipped_or_none(flip: bool) -> None:
     views = one_view(Augment(kind="shift", amount=1, flip=flip), 16)
-    flips = views(np.zeros((1000, 16, 16, 3), np.uint8), draw(1000))["image.flip"]
+    flips = views(np.zeros((1000, 16, 16, 3), np.uint8), draw(1000), 0)["image.flip"]
     assert (450 < flips.sum() < 550) if flip else not flips.any()
 
 

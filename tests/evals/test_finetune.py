@@ -85,11 +85,11 @@ def test_rand_augment_belongs_to_the_image_and_leaves_the_global_dice_alone() ->
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     look = views(protocol(rand_augment="rand-m9-mstd0.5-inc1"), 32)
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr, index]
-    one, two = (look(images, Draw(np.arange(4), "views", 0))["image"] for _ in range(2))
+    one, two = (look(images, Draw(np.arange(4), "views", 0), 0)["image"] for _ in range(2))
     assert np.array_equal(np.random.get_state()[1], before)  # type: ignore[index]
-    plain = views(protocol(), 32)(images, Draw(np.arange(4), "views", 0))["image"]
+    plain = views(protocol(), 32)(images, Draw(np.arange(4), "views", 0), 0)["image"]
     assert np.array_equal(one, two) and not np.array_equal(one, plain)
-    last = look(images[3:], Draw(np.arange(3, 4), "views", 0))["image"]
+    last = look(images[3:], Draw(np.arange(3, 4), "views", 0), 0)["image"]
     assert np.array_equal(last[0], one[3])
 
 

@@ -60,7 +60,7 @@ MISTAKES = {
     "missing key": (remove("runs.mae.batch"), "runs.mae.batch: missing"),
     "misspelt method": (
         put("runs.mae.method", "mea"),
-        "runs.mae.method: 'mea' is no method (nearest: mae; allowed: mae)",
+        "runs.mae.method: 'mea' is no method (nearest: mae; allowed: ",
     ),
     "negative batch": (
         put("runs.mae.batch", -1),
@@ -93,6 +93,18 @@ MISTAKES = {
     "unknown run": (
         put("evaluate.knn", ["mae", "mea", "random"]),
         "evaluate.knn: 'mea' is no run, control or encoder (nearest: mae;",
+    ),
+    "unknown kind of encoder": (
+        put("runs.mae.encoder.kind", "grid"),
+        "runs.mae.encoder.kind: 'grid' is not allowed: it should be 'vit'",
+    ),
+    "no kind of encoder": (
+        remove("controls.random.encoder.kind"),
+        "controls.random.encoder.kind: missing",
+    ),
+    "misspelt kind of encoder": (
+        put("controls.random.encoder.kind", "beti"),
+        "controls.random.encoder.kind: 'beti' (nearest: beit; allowed: beit, grid, relative, vit)",
     ),
     "no control": (
         put("evaluate.linear", ["mae", "pixels"]),

@@ -1,0 +1,272 @@
+"""A training step of a method against MAE at 224 px: images a second, encoder tokens, arithmetic,
+memory. MAE itself is also set against the published style (benchmarks/plain_mae.py).
+
+Each method has its published recipe (presets/imagenet.yaml) with the encoder asked for. Medians of
+interleaved rounds; memory in a process of its own. On a GPU also compiled, and the share of its
+peak. From the root: python -m benchmarks.step --method fastmim --size 128
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mimflow.params.check import parse, schema_of
+from mimflow.params.read import read_yaml
+from mimflow.params.training import Training
+from mimflow.threads import set_threads
+
+PUBLISHED = sorted(Path("presets").glob("*imagenet.yaml"))
+
+
+class Case(NamedTuple):
+    """What is timed: `method` on `encoder` at `size` px; `plain`: in the published style."""
+
+    method: str
+    encoder: str
+    size: int
+    plain: bool = False
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        style = " published style" if self.plain else " compiled" if self.compiled else ""
+        return f"{self.method}{style}, {self.encoder}, {self.size} px"
+
+
+def main() -> None:
+    """Prints the table."""
+    options = arguments()
+    set_threads(options.threads)
+    from mimflow.encoder import device
+
+    mae, own = Case("mae", "vit_small_patch16_224", 224), Case(*options.case)
+    cases = [mae, own] if own != mae else [mae]
+    if own.method == "mae":
+        cases.append(own._replace(plain=True))
+    if device().type == "cuda":
+        cases += [c._replace(compiled=True) for c in cases if not c.plain]
+    steps = {case: build(case, options) for case in cases}
+    if options.profile:
+        profile(steps[own].run, device().type)
+        return
+    rounds: dict[Case, list[float]] = {case: [] for case in cases}
+    for _ in range(options.rounds + 1):
+        for case, step in steps.items():
+            rounds[case].append(options.batch / seconds(step.run, options.steps))
+    rates = {case: statistics.median(found[1:]) for case, found in rounds.items()}
+    table(cases, steps, rates, options)
+
+
+def arguments() -> argparse.Namespace:
+    """With `case`, the one asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--method", default="mae")
+    parser.add_argument("--encoder", default="vit_small_patch16_224", help="a name of timm")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"], default="bf16")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="of a round")
+    parser.add_argument("--profile", action="store_true", help="torch.profiler's top operations")
+    options = parser.parse_args()
+    options.case = options.method, options.encoder, options.size
+    return options
+
+
+class Step(NamedTuple):
+    """`run` takes a step; what an image costs."""
+
+    run: Callable[[], Any]
+    flops: float
+    tokens: float
+
+
+def build(case: Case, options: argparse.Namespace) -> Step:
+    """The step of a case on this machine's device."""
+    import torch
+
+    from mimflow.backbones.vit import fuse_attention
+    from mimflow.encoder import device
+    from mimflow.train.clock import Clock
+    from mimflow.train.flops import cost_of
+    from mimflow.train.optim import build_optimiser, parameter_groups
+    from mimflow.train.parallel import prepare, spread
+    from mimflow.train.scale import LossScale
+    from mimflow.train.step import Stepper
+
+    run = recipe(case, options)
+    prepare(run.compute)
+    torch.manual_seed(0)
+    images = torch.randn(run.batch, 3, case.size, case.size, device=device())
+    batch = {"image": images, "place": torch.arange(run.batch, device=device())}
+    if case.plain:
+        return plain(run, images)
+    method = importlib.import_module(f"mimflow.methods.{case.method}").build(run).to(device())
+    fuse_attention(method, device(), backward=True)
+    cost = cost_of(method, batch, 0)
+    model = spread(method, run.compute, device())
+    decay = run.optimiser.weight_decay
+    groups = parameter_groups(method.named_parameters(), decay, run.optimiser.undecayed)
+    scale = LossScale(run.compute.precision == "fp16", device())
+    optimiser = build_optimiser(groups, run.optimiser)
+    stepper = Stepper(method, model, optimiser, run, run.batch, scale)
+    return Step(lambda: stepper(batch, Clock(1, 10, 0.1, 1.0)), *cost)
+
+
+def plain(run: Any, images: Any) -> Step:
+    """MAE in the published style, its optimiser one tensor after the other."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.plain_mae import PlainMAE
+    from mimflow.train.step import PRECISION
+
+    own = run.decoder
+    method = PlainMAE(run.encoder.name, run.encoder.timm(), own.width, own.depth, own.num_heads)
+    method = method.to(images.device)
+    trained = [p for p in method.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-4, foreach=False, fused=False)
+    dtype = PRECISION[run.compute.precision]
+
+    def step() -> None:
+        optimiser.zero_grad()
+        low = dtype != torch.float32
+        with torch.autocast(images.device.type, dtype if low else None, enabled=low):
+            loss = method(images)
+        loss.backward()
+        optimiser.step()
+
+    with FlopCounterMode(display=False) as counter:
+        method(images[:2]).backward()
+    tokens = 1 + method.encoder.patch_embed.num_patches // 4
+    return Step(step, counter.get_total_flops() / 2, tokens)
+
+
+def recipe(case: Case, options: argparse.Namespace) -> Training:
+    """The published run of a method on a backbone of the kind asked for, with its sizes changed."""
+    net = case.encoder.startswith(("swin", "pvt", "convnext"))
+    found = [
+        values
+        for file in PUBLISHED
+        for values in read_yaml(file)["runs"].values()
+        if values["method"] == case.method and (values["encoder"]["kind"] == "grid") == net
+    ]
+    if not found:
+        raise SystemExit(f"{case.method}: no published run on such an encoder in presets/")
+    values = found[0]
+    values["encoder"] = {**values["encoder"], **facts(case, net)}
+    precision, micro = options.precision, options.batch
+    values["compute"] |= {"precision": precision, "micro_batch": micro, "compile": case.compiled}
+    values["compute"]["threads"] = options.threads
+    values |= {"batch": options.batch, "samples": 10 * options.batch}
+    if "sizes" in values:
+        values["sizes"] = [{"img_size": case.size, "start": 0.0}]
+    run = parse(schema_of(case.method), values, case.method)
+    assert isinstance(run, Training)
+    return run
+
+
+def facts(case: Case, net: bool) -> dict[str, Any]:
+    """What the encoder of a run says of a model of timm."""
+    if net:
+        swin = {"window_size": case.size // 32, "drop_path_rate": 0.0}
+        kwargs = swin if case.encoder.startswith("swin") else {}
+        return {"name": case.encoder, "img_size": case.size, "kwargs": kwargs}
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        vit: Any = timm.create_model(case.encoder, num_classes=0)
+    sizes = {"embed_dim": vit.embed_dim, "depth": len(vit.blocks), "img_size": case.size}
+    heads, patch = vit.blocks[0].attn.num_heads, vit.patch_embed.patch_size[0]
+    return {"name": case.encoder, "num_heads": heads, "patch_size": patch, **sizes}
+
+
+def seconds(step: Callable[[], Any], count: int) -> float:
+    """Of a step, the mean of `count`."""
+    import torch
+
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
+    begin = time.perf_counter()
+    for _ in range(count):
+        step()
+    wait()
+    return (time.perf_counter() - begin) / count
+
+
+def memory(case: Case, options: argparse.Namespace) -> float:
+    """MiB at the peak of two steps, beyond what the libraries take; alone in a process."""
+    set_threads(options.threads)
+    import torch
+
+    from mimflow.encoder import device
+
+    before = peak_memory()
+    seconds(build(case, options).run, 2)
+    if device().type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return peak_memory() - before
+
+
+def peak_memory() -> float:
+    """MiB that this process has held at most; getrusage would count what its parent held."""
+    [line] = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
+    return int(line.split()[1]) / 1024
+
+
+def table(
+    cases: list[Case],
+    steps: dict[Case, Step],
+    rates: dict[Case, float],
+    options: argparse.Namespace,
+) -> None:
+    """Prints a line for each case, all relative to the first."""
+    import torch
+
+    from mimflow.train.flops import peak_of
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    peak = peak_of(name) if torch.cuda.is_available() else None
+    where = f"{options.precision}, batch {options.batch}, {name}, {options.threads} threads"
+    print(f"| {where} | images/s | ratio | encoder tokens | GFLOP/image | ratio | MiB | MFU |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    first = cases[0]
+    context = multiprocessing.get_context("spawn")
+    for case in cases:
+        with ProcessPoolExecutor(1, context) as alone:
+            most = alone.submit(memory, case, options).result()
+        step, rate = steps[case], rates[case]
+        mfu = f"{rate * step.flops / peak:.0%}" if peak else ""
+        print(
+            f"| {case} | {rate:,.1f} | {rate / rates[first]:.2f} | {step.tokens:,.0f}"
+            f" | {step.flops / 1e9:,.1f} | {step.flops / steps[first].flops:.2f}"
+            f" | {most:,.0f} | {mfu} |",
+            flush=True,
+        )
+
+
+def profile(step: Callable[[], Any], device: str) -> None:
+    """Prints the operations that take longest in three steps."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as recorded
+
+    step()
+    cuda = device == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with recorded(activities=activities) as found:
+        seconds(step, 3)
+    order = f"self_{device}_time_total"
+    print(found.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=48))
+
+
+if __name__ == "__main__":
+    main()
