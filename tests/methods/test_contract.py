@@ -27,6 +27,7 @@ from mimflow.train.clock import Clock
 from mimflow.train.loop import clock_at, train
 from mimflow.train.optim import build_optimiser, parameter_groups
 from mimflow.train.outcome import Interrupted
+from mimflow.train.parallel import spread
 from mimflow.train.processes import Processes
 from mimflow.train.record import Record
 from mimflow.train.scale import LossScale
@@ -184,6 +185,17 @@ def test_a_resumed_run_ends_in_the_bits_of_one_that_was_not_stopped(
     resumed, again = trained(shards, run, "parts")
     assert whole.keys() == resumed.keys() and again == rows and len(rows) == 6
     assert all(torch.equal(x, resumed[key]) for key, x in whole.items())
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_activations_made_again_give_the_same_gradient(shards: Shards, name: str) -> None:
+    run = run_of(name, recompute=True)
+    batch = rendered(shards, run)
+    plain, again = built(run), built(run)
+    for method in (plain, spread(again, run.compute, CPU)):
+        lossy(method, batch)["loss"].backward()
+    for ours, theirs in zip(again.parameters(), plain.parameters(), strict=True):
+        assert ours.grad is None or torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", RUNS)
