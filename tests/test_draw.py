@@ -65,3 +65,11 @@ def test_normal_has_mean_0_and_variance_1() -> None:
 def test_integers_reach_every_value_and_no_other() -> None:
     x = Draw(np.arange(5000, dtype=np.int64), 1).integers("x", 1, 9)
     assert sorted(set(x.ravel())) == list(range(9))
+
+
+def test_what_the_batch_shares_is_the_same_in_every_part_and_differs_by_step() -> None:
+    whole, part = (Draw(np.arange(*r), "step", 3).shared() for r in ((0, 8), (4, 8)))
+    assert np.array_equal(whole.uniform("x", 5), part.uniform("x", 5))
+    assert whole.uniform("x", 5).shape == (1, 5)
+    later = Draw(np.arange(8), "step", 4).shared()
+    assert not np.array_equal(whole.uniform("x", 5), later.uniform("x", 5))

@@ -9,6 +9,7 @@ R = B * S sequences, Q values of a target.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,9 @@ from mimflow.backbones import relative, vit
 from mimflow.backbones.initialise import xavier
 from mimflow.data.augment import Views, one_view
 from mimflow.draw import Draw
-from mimflow.params import lomar as keys
+from mimflow.params.fields import Hog, Pixels
+from mimflow.params.lomar import LoMaRParams
+from mimflow.targets.hog import by_patch, hog
 from mimflow.targets.pixels import patchify, standardise, unpatchify
 from mimflow.targets.seen import seen
 from mimflow.tokens import mask_of, take
@@ -28,9 +31,7 @@ Replace = Callable[..., Tensor]  # encoder, embedded patches, mask, token, place
 
 
 class Target(NamedTuple):
-    """`of` images (B, 3, H, W) is (B, N, Q); `shown` makes patches (..., P) of predictions (..., Q)
-    and the true patches, where that can be done.
-    """
+    """`of` images is (B, N, Q); `shown` makes patches of predictions and the true patches."""
 
     size: int
     of: Callable[[Tensor], Tensor]
@@ -65,14 +66,11 @@ class LoMaR(nn.Module):
         row = torch.arange(count * self.num_windows, device=draw.rows.device)
         window = row % self.num_windows
         image = row % count if self.pairing == "reference" else row // self.num_windows
-        own = self.pairing == "own_corners"
         free = self.grid[0] - self.window + 1
         # S different rows and S different columns: no two windows of an image share either.
-        top, left = (
-            (draw if own else draw.shared()).uniform(axis, free).argsort(dim=1, stable=True)
-            for axis in ("top", "left")
-        )  # (B or 1, G - k + 1)
-        batch = image if own else 0 * image
+        corners = draw if self.pairing == "own_corners" else draw.shared()  # B rows, or one
+        top, left = (corners.uniform(x, free).argsort(dim=1, stable=True) for x in ("top", "left"))
+        batch = image % len(top)
         corner = top[batch, window] * self.grid[1] + left[batch, window]  # (R,)
         side = torch.arange(self.window, device=row.device)
         inside = (side[:, None] * self.grid[1] + side).flatten()  # (K,)
@@ -83,13 +81,10 @@ class LoMaR(nn.Module):
         return image, corner[:, None] + inside, hidden.sort(1).values
 
     def predict(self, cut: Tensor, places: Tensor, hidden: Tensor) -> Tensor:
-        """Predictions (R, M, Q) for the patches `cut` (R, K, P) at `places` (R, K), of which
-        `hidden` (R, M) are not seen.
-        """
+        """(R, M, Q) for the `hidden` (R, M) among the patches `cut` (R, K, P) at `places`."""
         x = vit.project(self.encoder.patch_embed, cut)  # (R, K, D)
-        mask = mask_of(hidden, x.shape[1])
-        x = self.replace(self.encoder, x, mask, self.mask_token, places)  # (R, 1 + K, D)
-        return self.head(take(x[:, 1:], hidden)).float()
+        x = self.replace(self.encoder, x, mask_of(hidden, x.shape[1]), self.mask_token, places)
+        return self.head(take(x[:, 1:], hidden)).float()  # x (R, 1 + K, D)
 
     def forward(self, batch: dict[str, Tensor], draw: Draw, clock: Clock) -> dict[str, Tensor]:
         images = batch["image"]  # (B, 3, H, W)
@@ -117,13 +112,18 @@ class LoMaR(nn.Module):
         return {name: unpatchify(x, self.patch, self.grid) for name, x in columns.items()}
 
 
-def views(params: keys.LoMaRParams) -> Views:
+def views(params: LoMaRParams) -> Views:
     """One view of each image."""
     return one_view(params.augment, params.encoder.img_size)
 
 
-def pixels(patch: int, params: keys.PixelTarget) -> Target:
-    """The pixels of a patch."""
+def target_of(patch: int, params: Hog | Pixels) -> Target:
+    """Histograms of the edges in a patch, or its pixels."""
+    if isinstance(params, Hog):
+        h, side = params, patch // params.cell
+        size = 3 * h.bins * side**2
+        cells = partial(hog, bins=h.bins, cell=h.cell, window=h.window, normalise=h.normalise)
+        return Target(size, lambda x: by_patch(cells(x), side), None)
     size = 3 * patch**2
     if not params.norm_pixels:
         return Target(size, lambda x: patchify(x, patch), lambda x, true: x)
@@ -134,7 +134,7 @@ def pixels(patch: int, params: keys.PixelTarget) -> Target:
     )
 
 
-def build(params: keys.LoMaRParams) -> LoMaR:
+def build(params: LoMaRParams) -> LoMaR:
     """The method of a run."""
     kinds: dict[str, tuple[Callable[..., nn.Module], Replace]] = {
         "relative": (relative.build_relative, relative.replace),
@@ -142,7 +142,7 @@ def build(params: keys.LoMaRParams) -> LoMaR:
     }
     make, replace = kinds[params.encoder.kind]
     encoder = make(params.encoder.name, params.encoder.timm())
-    target = pixels(params.encoder.patch_size, params.target)
+    target = target_of(params.encoder.patch_size, params.target)
     how = params.window, params.num_windows, params.mask_ratio, params.pairing
     method = LoMaR(encoder, replace, target, *how)
     xavier(method.head)

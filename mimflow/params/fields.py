@@ -128,6 +128,31 @@ class Decoder(Section):
             )
 
 
+class Hog(Section):
+    """Histograms of oriented gradients as target (`mimflow/targets/hog.py`).
+
+    `bins`: directions of a half turn (published: 9). `cell`: its side in pixels (published: 8).
+    `window`: side of a Gaussian window over the pixels, null for none (FastMIM: null; MaskFeat:
+    16). `normalise`: each histogram to length 1.
+    """
+
+    kind: Literal["hog"]
+    bins: Annotated[int, Field(ge=2)]
+    cell: Count
+    window: Annotated[int, Field(ge=2)] | None
+    normalise: bool
+
+
+class Pixels(Section):
+    """The pixels of a patch as target; `norm_pixels`: standardised, as in MAE."""
+
+    kind: Literal["pixels"]
+    norm_pixels: bool
+
+
+Target = Annotated[Hog | Pixels, Field(discriminator="kind")]
+
+
 class Augment(Section):
     """How a view is cut. shift: reflected shift by up to `amount` pixels; crop: a random area of at
     least `amount` of the image, resized (Inception's crop, arXiv 1409.4842)."""

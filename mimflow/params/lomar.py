@@ -6,23 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mimflow.params.fields import Count, PlainViT, Ratio, RelativeViT, Section
+from mimflow.params.fields import Count, Hog, PlainViT, Ratio, RelativeViT, Target
 from mimflow.params.training import Training
-
-
-class PixelTarget(Section):
-    """The pixels of a patch; `norm_pixels`: brought to mean 0 and variance 1, as published."""
-
-    kind: Literal["pixels"]
-    norm_pixels: bool
-
-
-Target = PixelTarget
 
 
 class LoMaRParams(Training):
     """Published: `window` 7 patches on a side, `num_windows` 4 of each image, `mask_ratio` 0.8 of
-    each, rounded down.
+    each, rounded down, `target` standardised pixels.
 
     `pairing`: `per_image` cuts each image at all places, which the whole batch shares, as the
     article says; with `own_corners` each image has places of its own; `reference` pairs windows and
@@ -45,5 +35,8 @@ class LoMaRParams(Training):
                 f"num_windows {self.num_windows}: a window of {self.window} patches has"
                 f" {max(free, 0)} places along a side, and no two windows may share one"
             )
+        patch = self.encoder.patch_size
+        if isinstance(self.target, Hog) and patch % self.target.cell:
+            raise ValueError(f"target.cell {self.target.cell} does not divide a patch of {patch}")
         if int(self.mask_ratio * self.window**2 + 1e-6) < 1:
             raise ValueError(f"mask_ratio {self.mask_ratio} hides no patch of {self.window**2}")

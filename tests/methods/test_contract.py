@@ -27,6 +27,7 @@ from mimflow.train.clock import Clock
 from mimflow.train.loop import clock_at, train
 from mimflow.train.optim import build_optimiser, parameter_groups
 from mimflow.train.outcome import Interrupted
+from mimflow.train.parallel import spread
 from mimflow.train.processes import Processes
 from mimflow.train.record import Record
 from mimflow.train.scale import LossScale
@@ -154,7 +155,7 @@ def test_micro_batches_give_the_loss_and_gradient_of_the_whole(
         torch.testing.assert_close(cut[key], whole[key], rtol=1e-6, atol=0)
     for ours, theirs in zip(again, gradient, strict=True):
         largest = float(theirs.abs().max())  # sums in another order: rounding of the largest
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * largest)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * largest)
 
 
 def trained(
@@ -187,6 +188,17 @@ def test_a_resumed_run_ends_in_the_bits_of_one_that_was_not_stopped(
 
 
 @pytest.mark.parametrize("name", RUNS)
+def test_activations_made_again_give_the_same_gradient(shards: Shards, name: str) -> None:
+    run = run_of(name, recompute=True)
+    batch = rendered(shards, run)
+    plain, again = built(run), built(run)
+    for method in (plain, spread(again, run.compute, CPU)):
+        lossy(method, batch)["loss"].backward()
+    for ours, theirs in zip(again.parameters(), plain.parameters(), strict=True):
+        assert ours.grad is None or torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_bf16_is_close_to_fp32(shards: Shards, name: str) -> None:
     run = run_of(name)
     method, batch = built(run), rendered(shards, run)
@@ -197,15 +209,35 @@ def test_bf16_is_close_to_fp32(shards: Shards, name: str) -> None:
     torch.testing.assert_close(rough, exact, rtol=2e-2, atol=0)  # 8 bits: 0.4 % a rounding
 
 
+class Remembered(Draw):
+    """A draw whose numbers are there already: keys are hashed on the host, outside a graph."""
+
+    def __init__(self, draw: Draw, numbers: dict[str, Tensor]):
+        self.rows, self.draw, self.numbers = draw.rows, draw, numbers
+        self.one: Remembered | None = None
+
+    def shared(self) -> Remembered:
+        if self.one is None:
+            self.one = Remembered(self.draw.shared(), self.numbers)
+        return self.one
+
+    def uniform(self, name: str, count: int) -> Any:
+        if name not in self.numbers:
+            self.numbers[name] = self.draw.uniform(name, count)
+        return self.numbers[name]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_the_forward_pass_is_one_graph(shards: Shards, name: str) -> None:
     run = run_of(name)
     method, batch = built(run), rendered(shards, run)
+    draw = Remembered(Draw(batch["place"], "step", 0, 3), {})
+    method(batch, draw, CLOCK)
     torch._dynamo.reset()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about its internals
-        found = torch._dynamo.explain(lossy)(method, batch)
+        found = torch._dynamo.explain(method)(batch, draw, CLOCK)
     assert found.graph_break_count == 0, found.break_reasons
 
 

@@ -15,9 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mimflow.backbones import relative
 from mimflow.backbones.vit import fuse_attention
 from mimflow.draw import Draw
-from mimflow.methods.lomar import LoMaR, build, pixels
-from mimflow.params.lomar import LoMaRParams, PixelTarget
+from mimflow.methods.lomar import LoMaR, build, target_of
+from mimflow.params.fields import Pixels
+from mimflow.params.lomar import LoMaRParams
 from mimflow.params.read import read_yaml
+from mimflow.targets.hog import hog
 from mimflow.targets.pixels import patchify, standardise
 from mimflow.tokens import mask_of, take
 from mimflow.train.clock import Clock
@@ -25,7 +27,7 @@ from mimflow.train.clock import Clock
 ROOT = Path(__file__).parents[2]
 CLOCK = Clock(0, 10, 0.0, 1.0)
 RUNS = read_yaml(ROOT / "presets/zoo.yaml")["runs"]
-NORM = PixelTarget(kind="pixels", norm_pixels=True)
+HOG = {"kind": "hog", "bins": 9, "cell": 2, "window": None, "normalise": True}
 
 
 def built(**changes: Any) -> LoMaR:
@@ -60,7 +62,7 @@ def golden_method(golden: Any, norm: bool) -> LoMaR:
     encoder = relative.build_relative(
         "vit_tiny_patch16_224", {**sizes, "num_classes": 0, "global_pool": "token"}
     )
-    target = pixels(c["patch_size"], PixelTarget(kind="pixels", norm_pixels=norm))
+    target = target_of(c["patch_size"], Pixels(kind="pixels", norm_pixels=norm))
     shape = c["window_size"], c["num_window"], c["mask_ratio"], "reference"
     lomar = LoMaR(encoder, relative.replace, target, *shape)
     state = {k: x for k, x in golden.group("state").items() if k != "pos_embed"}  # never used there
@@ -235,6 +237,27 @@ def test_targets_are_maes_at_the_same_places(lomar: LoMaR) -> None:
     assert torch.equal(ours, standardise(patchify(images(), 2)[image[:, None], at]))
 
 
+def test_another_target_is_gathered_at_the_same_places() -> None:
+    lomar = built(target=HOG, encoder={"patch_size": 4}, window=4)
+    assert lomar.head.out_features == 3 * 9 * 4
+    cells = hog(images(), 9, 2, None, True)  # (B, 27, 16, 16)
+    image, places, hidden = lomar.windows(draw_of(), 4)
+    at = places.gather(1, hidden)
+    expected = torch.stack(
+        [
+            cells[i, :, 2 * (n // 8) : 2 * (n // 8) + 2, 2 * (n % 8) : 2 * (n % 8) + 2].flatten()
+            for i, row in zip(image.tolist(), at.tolist(), strict=True)
+            for n in row
+        ]
+    ).view(*at.shape, -1)
+    assert torch.equal(lomar.target.of(images())[image[:, None], at], expected)
+    nn.init.zeros_(lomar.head.weight)
+    nn.init.zeros_(lomar.head.bias)
+    loss = lomar({"image": images()}, draw_of(), CLOCK)["loss"]
+    torch.testing.assert_close(loss, expected.square().mean())
+    assert list(lomar.pictures({"image": images()}, draw_of(), CLOCK)) == ["input", "masked"]
+
+
 def test_one_window_of_the_whole_grid_is_simmims_vit(lomar: LoMaR) -> None:
     lomar.window, lomar.num_windows, lomar.num_hidden = 16, 1, 204
     image, places, hidden = lomar.windows(draw_of(), 4)
@@ -324,6 +347,7 @@ def test_half_precision_does_not_overflow_in_the_relative_term() -> None:
     [
         ({"window": 13, "num_windows": 5}, "a window of 13 patches has 4 places along a side"),
         ({"window": 17, "num_windows": 1}, "a window of 17 patches has 0 places"),
+        ({"target": {**HOG, "cell": 4}}, r"target\.cell 4 does not divide a patch of 2"),
         ({"mask_ratio": 0.01}, "mask_ratio 0.01 hides no patch of 49"),
     ],
 )

@@ -220,6 +220,18 @@ def test_the_forward_pass_is_the_loss_of_the_drawn_mask(simmim: SimMIM) -> None:
     assert out["target_std"].item() == pytest.approx(values.std().item(), rel=1e-3)
 
 
+def test_images_may_hide_different_numbers_of_pixels() -> None:
+    where = torch.zeros(4, 1, 32, 32, dtype=torch.bool)
+    for image in range(4):
+        where[image, :, : 4 + 7 * image] = True
+    prediction = images(8)[4:]
+    whole, count = l1(prediction, images(), where)
+    parts = [l1(prediction[i : i + 1], images()[i : i + 1], where[i : i + 1]) for i in range(4)]
+    shares = torch.stack([loss * number for loss, number in parts])
+    torch.testing.assert_close(whole, shares.sum() / count)
+    assert whole.item() != pytest.approx(torch.stack([loss for loss, _ in parts]).mean().item())
+
+
 def test_dropped_paths_are_drawn_for_each_image_and_only_in_training() -> None:
     encoder = {**RUNS["simmim-vit"]["encoder"], "drop_path": 0.5}
     simmim = built("vit", encoder=encoder)

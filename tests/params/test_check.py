@@ -174,6 +174,20 @@ def test_the_committed_files_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     check(read_yaml(Path("params.yaml")))
     check(read_yaml(Path("presets/toy.yaml")))
+    check(read_yaml(Path("presets/zoo.yaml")))
+
+
+@pytest.mark.parametrize("preset", ["cifar10", "imagenet"])
+def test_a_preset_lacks_nothing_but_its_images(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = read_yaml(ROOT / f"presets/{preset}.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^params\.yaml: data\.source: no such file or folder"):
+        check(values)
+    Path("data/raw").mkdir(parents=True)
+    Path(values["data"]["source"]).touch()
+    check(values)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -1,0 +1,80 @@
+"""The ImageNet preset says what was published: rates in the authors' unit, crops, counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mimflow.params.check import parse, schema_of
+from mimflow.params.read import read_yaml
+from mimflow.params.training import Training
+from mimflow.train.clock import Clock
+from mimflow.train.schedule import learning_rate
+
+RUNS = read_yaml(Path(__file__).parents[2] / "presets/imagenet.yaml")["runs"]
+IMAGES = 1_281_167
+PEAKS = {  # base rate x batch / 256 for MAE and LoMaR, / 512 for SimMIM
+    "mae": 2.4e-3,
+    "mae-large": 2.4e-3,
+    "simmim-swin-100": 8e-4,
+    "simmim-swin": 4e-4,
+    "simmim-swin-large": 4e-4,
+    "simmim-vit": 4e-4,
+    "lomar": 2.4e-3,
+}
+
+
+def run_of(name: str) -> Training:
+    run = parse(schema_of(RUNS[name]["method"]), RUNS[name], f"runs.{name}")
+    assert isinstance(run, Training)
+    return run
+
+
+def rate(name: str, epoch: float) -> float:
+    run = run_of(name)
+    epochs = run.samples / IMAGES
+    step = round(run.steps * epoch / epochs)
+    clock = Clock(step, run.steps, epoch, epochs)
+    return learning_rate(run.schedule, run.optimiser.peak(run.batch), clock)
+
+
+@pytest.mark.parametrize(("name", "peak"), PEAKS.items())
+def test_the_peak_rate_is_the_published_one(name: str, peak: float) -> None:
+    run = run_of(name)
+    assert run.optimiser.peak(run.batch) == pytest.approx(peak)
+    assert run.optimiser.weight_decay == 0.05 and run.samples % IMAGES == 0
+
+
+def test_every_run_is_looked_at() -> None:
+    assert set(RUNS) >= set(PEAKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "epoch", "expected"),
+    [
+        ("mae", 0, 0.0),
+        ("mae", 40, 2.4e-3),
+        ("lomar", 20, 2.4e-3),
+        ("simmim-swin-100", 0, 4e-6),
+        ("simmim-swin-100", 100, 4e-5),
+        ("simmim-swin", 0, 2e-6),
+        ("simmim-swin", 10.1, 4e-4),
+        ("simmim-vit", 699, 4e-4),
+        ("simmim-vit", 701, 4e-5),
+    ],
+)
+def test_the_rate_at_an_epoch_is_the_published_one(
+    name: str, epoch: float, expected: float
+) -> None:
+    assert rate(name, epoch) == pytest.approx(expected, rel=1e-3, abs=1e-9)
+
+
+def test_crops_clipping_and_momenta_are_each_authors_own() -> None:
+    for name in PEAKS:
+        run = run_of(name)
+        simmim = run.method == "simmim"
+        assert run.augment.amount == (0.67 if simmim else 0.2)
+        assert run.optimiser.clip_norm == (5.0 if simmim else None)
+        assert RUNS[name]["optimiser"]["betas"] == ([0.9, 0.999] if simmim else [0.9, 0.95])
+        assert run.batch == (2048 if simmim else 4096)
