@@ -127,6 +127,7 @@ def plain(run: Any, images: Any) -> Step:
     from torch.utils.flop_counter import FlopCounterMode
 
     from benchmarks.plain_mae import PlainMAE
+    from mimflow.backbones.vit import fuse_attention
     from mimflow.train.step import PRECISION
 
     own = run.decoder
@@ -144,8 +145,11 @@ def plain(run: Any, images: Any) -> Step:
         loss.backward()
         optimiser.step()
 
+    cpu = torch.device("cpu")  # whose fused attention torch's counter does not know
+    fuse_attention(method, cpu, backward=True)
     with FlopCounterMode(display=False) as counter:
         method(images[:2]).backward()
+    fuse_attention(method, cpu, backward=False)  # timm's default again
     tokens = 1 + method.encoder.patch_embed.num_patches // 4
     return Step(step, counter.get_total_flops() / 2, tokens)
 
@@ -210,6 +214,7 @@ def memory(case: Case, options: argparse.Namespace) -> float:
 
     from mimflow.encoder import device
 
+    importlib.import_module(f"mimflow.methods.{case.method}")  # the libraries take memory too
     before = peak_memory()
     seconds(build(case, options).run, 2)
     if device().type == "cuda":
