@@ -52,7 +52,12 @@ def test_an_imported_encoder_is_an_artifact_like_ours(
     state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     encoder = import_encoder(save(tmp_path / "w.pt", state), NAME, {})
-    card = {"timm": {"name": NAME, "kwargs": {}}, "mean": [0.5] * 3, "std": [0.2] * 3}
+    card = {
+        "kind": "timm",
+        "timm": {"name": NAME, "kwargs": {}},
+        "mean": [0.5] * 3,
+        "std": [0.2] * 3,
+    }
     save_encoder(tmp_path / "encoder.safetensors", encoder, card)
     again, found = load_encoder(tmp_path / "encoder.safetensors")
     x = torch.randn(1, 3, 224, 224)

@@ -33,7 +33,7 @@ from mimflow.draw import Draw
 from mimflow.masks.paint import paint
 from mimflow.masks.random import num_visible, random_mask
 from mimflow.params.fastmim import FastMIMParams
-from mimflow.params.targets import Hog
+from mimflow.params.fields import Hog
 from mimflow.targets.hog import by_patch
 from mimflow.targets.maps import HogMap, PixelMap, by_cell
 from mimflow.targets.seen import seen

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mimflow.params.fields import Count, Fraction, GridNet, PlainViT, Ratio, Section
-from mimflow.params.targets import Hog, Target
+from mimflow.params.fields import Count, Fraction, GridNet, Hog, PlainViT, Ratio, Section, Target
 from mimflow.params.training import Training
 
 

@@ -72,7 +72,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(features, "FOLDER", Path("shards"))
     torch.manual_seed(0)
     vit = build_vit(NAME, {**VIT, "num_classes": 0, "global_pool": "token"})
-    card = {"timm": {"name": NAME, "kwargs": VIT}, "mean": [0.5] * 3, "std": [0.3] * 3}
+    card = {
+        "kind": "timm",
+        "timm": {"name": NAME, "kwargs": VIT},
+        "mean": [0.5] * 3,
+        "std": [0.3] * 3,
+    }
     save_encoder(Path("runs/a/encoder.safetensors"), vit, card)
     return tmp_path
 
@@ -92,7 +97,7 @@ def test_the_tokens_of_a_feature_file_are_those_of_its_encoder(data: Path) -> No
 
 
 def test_random_weights_are_the_same_again_and_differ_from_draw_to_draw(data: Path) -> None:
-    encoder = {**VIT, "name": NAME}
+    encoder = {**VIT, "kind": "vit", "name": NAME}
     control = RandomControl.model_validate(
         {"kind": "random", "seed": 0, "draws": 2, "encoder": encoder}
     )
