@@ -23,10 +23,16 @@ from mimflow.params.check import check
 from mimflow.params.read import read_yaml
 from mimflow.stage import SOURCES, Stage, load, made_json, owners
 
-# The log has everything; of a failure the terminal shows the end.
-SHELL = """
-{params.command} > {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}
-"""
+# The log has everything, of a requeued job too; of a failure the terminal shows the end.
+_LOGGED = (
+    'echo "== $(date) on $(hostname)${{SLURM_JOB_ID:+, job $SLURM_JOB_ID}}" >> {log}\n'
+    "%s >> {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}"
+)
+SHELL = _LOGGED % "{params.command}"
+LAUNCH = "export MIMFLOW_PROCESSES={resources.processes}\n" + SHELL  # 0: as many as there are GPUs
+_SHARDS = "export MIMFLOW_SHARDS=state/shards-{params.parts}\n"
+SHARDS = _SHARDS + SHELL
+PART = _SHARDS + _LOGGED % "{params.command} --part {resources.part}/{resources.parts}"
 
 
 def refuse(message: str) -> NoReturn:
@@ -81,6 +87,11 @@ def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
     return below or [path]
 
 
+def shard_files(stages: dict[str, Stage], part: int, parts: int) -> list[str]:
+    """The shards of a part."""
+    return files_of("data/shards", stages)[part::parts]
+
+
 def _expanded(paths: tuple[str, ...], stages: dict[str, Stage]) -> list[str]:
     return [file for path in paths if path not in SOURCES for file in files_of(path, stages)]
 
@@ -109,9 +120,10 @@ def inputs(stages: dict[str, Stage], kind: str) -> Callable[[Any], list[str]]:
     return lambda wildcards: _expanded(_at(stages, kind, wildcards).deps, stages)
 
 
-def outputs(stages: dict[str, Stage], kind: str) -> list[str]:
-    """The outputs of the rule `kind`, `{key}` standing for its key."""
-    return _expanded(_of(stages, kind)[0].patterns, stages)
+def outputs(stages: dict[str, Stage], kind: str, beside: str = "") -> list[str]:
+    """The outputs of the rule `kind` beside a folder, `{key}` standing for its key."""
+    patterns = _of(stages, kind)[0].patterns
+    return _expanded(tuple(p for p in patterns if p != beside), stages)
 
 
 def recipe(stages: dict[str, Stage], kind: str) -> Callable[[Any], str]:
@@ -139,6 +151,33 @@ def listing(stages: dict[str, Stage]) -> str:
         facts = path.stat()
         total.update(f"{os.fsencode(path)!r} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return total.hexdigest()
+
+
+def handed_down(name: str, main: bool, make: Callable[[], str]) -> str:
+    """What the main process makes once and its jobs find in their environment under `name`."""
+    if main or name not in os.environ:
+        os.environ[name] = make()
+    return os.environ[name]
+
+
+def parts_of(stages: dict[str, Stage], listing: str) -> str:
+    """Where the parts of `shards` meet: a name for its parameters, its code and its source."""
+    return hashlib.sha256(f"{stages['shards'].recipe()} {listing}".encode()).hexdigest()[:16]
+
+
+def log_of(stage: Stage) -> Path:
+    """The log of a stage's rule."""
+    return Path("logs", *stage.name.split("@")).with_suffix(".log")
+
+
+def tell(stages: dict[str, Stage], since: float) -> None:
+    """The end of the log of each stage that began after `since` and is not complete."""
+    for stage in stages.values():
+        log = log_of(stage)
+        if log.exists() and log.stat().st_mtime > since and not stage.made_file.exists():
+            lines = log.read_text(errors="replace").splitlines()[-20:]
+            text = "\n".join(lines)
+            print(f"\n{stage.name} failed; the end of {log}:\n{text}", file=sys.stderr)
 
 
 def record() -> None:
