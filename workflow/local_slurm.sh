@@ -6,7 +6,7 @@
 #   workflow/local_slurm.sh start [DIR]    installs what is missing, starts what does not run, waits for the nodes
 #   workflow/local_slurm.sh stop [DIR]     stops it, ends what its jobs left behind, removes the links
 #
-# From the environment: NODES=4, and on each of them CPUS=4, MEMORY=6000 (MiB), GPUS=2; ACCOUNTING=1 adds a database, so
+# From the environment: NODES=4, and on each of them CPUS=4, MEMORY=16000 (MiB), GPUS=2; ACCOUNTING=1 adds a database, so
 # that sacct works; PORT=17000 is the first of a hundred.
 set -euo pipefail
 
@@ -14,7 +14,7 @@ die() { echo "local_slurm.sh: $*" >&2; exit 2; }
 [ $# -ge 1 ] && [ $# -le 2 ] || die "usage: local_slurm.sh start|stop [DIR]"
 action=$1
 DIR=$(realpath -m "${2:-/tmp/mimflow-slurm}")
-NODES=${NODES:-4} CPUS=${CPUS:-4} MEMORY=${MEMORY:-6000} GPUS=${GPUS:-2} ACCOUNTING=${ACCOUNTING:-0} PORT=${PORT:-17000}
+NODES=${NODES:-4} CPUS=${CPUS:-4} MEMORY=${MEMORY:-16000} GPUS=${GPUS:-2} ACCOUNTING=${ACCOUNTING:-0} PORT=${PORT:-17000}
 CONF=(slurm.conf gres.conf slurmdbd.conf)
 HOST=$(hostname -s)
 export SLURM_CONF=$DIR/slurm.conf
