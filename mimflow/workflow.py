@@ -23,11 +23,8 @@ from mimflow.params.check import check
 from mimflow.params.read import read_yaml
 from mimflow.stage import SOURCES, Stage, load, made_json, owners
 
-# The log has everything, of a requeued job too; of a failure the terminal shows the end.
-_LOGGED = (
-    'echo "== $(date) on $(hostname)${{SLURM_JOB_ID:+, job $SLURM_JOB_ID}}" >> {log}\n'
-    "%s >> {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}"
-)
+# The log has everything; of a failure the terminal shows the end.
+_LOGGED = "%s > {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}"
 SHELL = _LOGGED % "{params.command}"
 LAUNCH = "export MIMFLOW_PROCESSES={resources.processes}\n" + SHELL  # 0: as many as there are GPUs
 _SHARDS = "export MIMFLOW_SHARDS=state/shards-{params.parts}\n"

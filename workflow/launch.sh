@@ -13,8 +13,8 @@ child=
 pass_on() {
   stopped=1
   [ -n "$child" ] || return
-  if [ -n "$job" ]; then
-    scancel --quiet --signal=TERM "$job" # every task on every node; srun itself would kill them
+  if [ -n "$job" ]; then # every task on every node; srun itself would kill them. SLURM does so where it ends the job
+    [ "$(fact JobState)" != RUNNING ] || scancel --quiet --signal=TERM "$job"
   else
     kill -TERM "$child" 2>/dev/null
   fi

@@ -132,7 +132,7 @@ start_accounting() {
   if ! runs database; then
     [ -d "$DIR/database/mysql" ] || mariadb-install-db --no-defaults --user=root --datadir="$DIR/database" \
       --auth-root-authentication-method=normal --skip-test-db >"$DIR/log/database.log" 2>&1
-    mariadbd --no-defaults --user=root --datadir="$DIR/database" --socket="$DIR/run/database.socket" \
+    setsid mariadbd --no-defaults --user=root --datadir="$DIR/database" --socket="$DIR/run/database.socket" \
       --pid-file="$DIR/run/database.pid" --bind-address=127.0.0.1 --port=$((PORT + 2)) \
       --innodb-buffer-pool-size=64M --innodb-log-file-size=64M --innodb-lock-wait-timeout=900 \
       >>"$DIR/log/database.log" 2>&1 </dev/null &
