@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: run test snakemake sync check lint workspace link-data lock .venv-ready
+.PHONY: run test snakemake plan sync check lint workspace link-data lock .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -22,6 +22,9 @@ test: $(INSTALLED) ## the tests
 
 snakemake: $(INSTALLED) ## the workflow by Snakemake on this machine
 	@snakemake --workflow-profile workflow/profiles/default $(ARGS)
+
+plan: $(INSTALLED) ## make plan PRESET=cifar10: jobs, GPU-hours, disk, what is missing; submits nothing
+	@mimflow plan $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 sync: $(INSTALLED) ## record in either program what the other made
 	@mimflow sync

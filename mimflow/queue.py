@@ -17,7 +17,9 @@ from typing import IO
 
 from mimflow.workflow import refuse
 
-LOCK = Path("state/snakemake.lock")  # taken as long as Snakemake lives; what it holds says how it ended
+LOCK = Path(
+    "state/snakemake.lock"
+)  # taken as long as Snakemake lives; what it holds says how it ended
 PREFIX = "mimflow_"  # of the names of all jobs: slurm-jobname-prefix of the profile
 _held: list[IO[str]] = []
 
@@ -80,3 +82,13 @@ def queued() -> list[str]:
     rows = (line.split("|", 2) for line in done.stdout.splitlines())
     here = Path.cwd()
     return [job for job, name, place in rows if name.startswith(PREFIX) and Path(place) == here]
+
+
+def partitions() -> list[str] | None:
+    """The partitions of the cluster; None where there is none at hand."""
+    command = ["sinfo", "--noheader", "--format", "%R"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return sorted(set(done.stdout.split())) if done.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""A workspace on the SLURM of workflow/local_slurm.sh, for tests and for the cases of tests/reliability.
+"""A workspace on the SLURM of workflow/local_slurm.sh: for tests, and for tests/reliability.
 
 The toy preset with its first run made longer, so that there is time to disturb it.
 """
@@ -140,7 +140,9 @@ class Workspace:
         """The id of the job that trains `run`, once it has saved `more` more checkpoints."""
         before = self.checkpoints(run)
         wait(lambda: self.checkpoints(run) >= before + more, 120, f"{more} checkpoints of {run}")
-        [job] = [j for j, c in self.jobs("running").items() if c == f"rule_pretrain_wildcards_{run}"]
+        [job] = [
+            j for j, c in self.jobs("running").items() if c == f"rule_pretrain_wildcards_{run}"
+        ]
         return job
 
     def trainers(self) -> list[int]:

@@ -83,7 +83,7 @@ def ten_requeues(ws: Workspace) -> None:
 
 
 def time_limit(ws: Workspace) -> None:
-    """A limit of two minutes on a run of five: it requeues itself before the limit, signals second."""
+    """A limit of two minutes on a longer run, which requeues its job before the limit."""
 
 
 CASES: dict[str, Callable[[Workspace], None]] = {
@@ -110,7 +110,9 @@ def run_case(name: str, folder: Path, samples: int, expected: str) -> None:
     """One case in a workspace of its own; asserts exit status 0 and equal bits."""
     ws = Workspace(folder / name, samples)
     if name == "time_limit":
-        ws.edit("workflow/profiles/slurm/config.yaml", "    gpu: 1", "    gpu: 1\n    runtime: 2", 1)
+        ws.edit(
+            "workflow/profiles/slurm/config.yaml", "    gpu: 1", "    gpu: 1\n    runtime: 2", 1
+        )
     begin = time.monotonic()
     process = ws.snakemake("--no-hooks", ENCODER)
     try:
