@@ -24,7 +24,7 @@ PROFILE = Path("slurm/config.yaml")
 ABSENT = ": data.source: no such"
 KEPT = 3  # checkpoints on the disk at once: two are kept while the next is written
 HERE = Path("params.yaml")
-# Where no rate is recorded or stated: training of a large ViT reaches a third to a half of the peak.
+# Where no rate is recorded or stated: a large ViT reaches a third to a half of the peak.
 DEVICE, USED = "A100", 0.35
 
 

@@ -145,13 +145,16 @@ class Workspace:
         ]
         return job
 
-    def trainers(self) -> list[int]:
-        """The processes that train in this workspace."""
+    def trainers(self, run: str = "mae") -> list[int]:
+        """The processes that train `run` in this workspace."""
         found = []
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 words = (place / "cmdline").read_bytes().split(b"\0")
-                if b"stages.pretrain" in words and b"python" in words[0]:
+                if words[0].endswith(b"python") and words[2:4] == [
+                    b"stages.pretrain",
+                    run.encode(),
+                ]:
                     found += [int(place.name)] if (place / "cwd").readlink() == self.path else []
             except OSError:  # it has ended
                 continue

@@ -8,6 +8,7 @@ nobody disturbed, made by the local profile. Every case ends with Snakemake's ex
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -129,10 +130,10 @@ def run_case(name: str, folder: Path, samples: int, expected: str) -> None:
         print(f"   scontrol: {quote(job)}")
     for line in sacct(jobs):
         print(f"   sacct: {line}")
-    log = "".join(ws.slurm_log(job) for job in jobs)
-    log += (ws.path / "logs/pretrain/mae.log").read_text()
-    for line in [x for x in log.splitlines() if "stopped" in x or "resumed" in x]:
-        print(f"   log: {line}")
+    log = (ws.path / "logs/pretrain/mae.jsonl").read_text().splitlines()
+    for event in map(json.loads, log):
+        if event["event"] in ("start", "stop", "resume"):
+            print(f"   log: {event['event']} after {event['images']} {event.get('why', '')}")
     assert code == 0 and same, ws.said()
     sys.stdout.flush()
 
