@@ -147,14 +147,11 @@ class Workspace:
 
     def trainers(self, run: str = "mae") -> list[int]:
         """The processes that train `run` in this workspace."""
-        found = []
+        found, wanted = [], [b"stages.pretrain", run.encode()]
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 words = (place / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"python") and words[2:4] == [
-                    b"stages.pretrain",
-                    run.encode(),
-                ]:
+                if words[0].endswith(b"python") and words[2:4] == wanted:
                     found += [int(place.name)] if (place / "cwd").readlink() == self.path else []
             except OSError:  # it has ended
                 continue

@@ -83,9 +83,8 @@ def test_two_nodes_train_one_run(ws: Workspace) -> None:
     two = f"  pretrain:\n    nodes: {number}\n    tasks: {number}\n    processes: 1"
     ws.edit(PROFILE, "  pretrain:\n    gpu: 1", two)
     ws("snakemake", "--profile", "slurm", *targets("one", "two"))
-    curves = [
-        list(csv.DictReader((ws.path / f"runs/{r}/losses.csv").open())) for r in ("one", "two")
-    ]
+    files = [ws.path / "runs" / run / "losses.csv" for run in ("one", "two")]
+    curves = [list(csv.DictReader(file.read_text().splitlines())) for file in files]
     assert len(curves[0]) == len(curves[1]) > 100
     for alone, together in zip(*curves, strict=True):
         assert float(together["loss"]) == pytest.approx(float(alone["loss"]), abs=1e-5)
