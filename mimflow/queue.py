@@ -76,7 +76,10 @@ def _write(file: IO[str], text: str) -> None:
 def queued() -> list[str]:
     """The ids of this workspace's jobs that wait, run or end."""
     command = ["squeue", "--me", "--noheader", "--format", "%i|%j|%Z"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        refuse(f"squeue: {error}; the profile slurm needs a cluster")
     if done.returncode:
         refuse(f"squeue: {done.stderr.strip()}")
     rows = (line.split("|", 2) for line in done.stdout.splitlines())

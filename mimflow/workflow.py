@@ -53,6 +53,8 @@ def plan(main: bool) -> dict[str, Stage]:
             os.environ["MIMFLOW_RECIPES"] = json.dumps(
                 {s.name: s.recipe() for s in stages.values()}
             )
+        elif set(json.loads(os.environ.get("MIMFLOW_RECIPES", "{}"))) - set(stages):
+            print("params.yaml changed since this job was planned", file=sys.stderr)
         return stages
     except ValueError as error:
         refuse(str(error))
@@ -162,19 +164,25 @@ def parts_of(stages: dict[str, Stage], listing: str) -> str:
     return hashlib.sha256(f"{stages['shards'].recipe()} {listing}".encode()).hexdigest()[:16]
 
 
-def log_of(stage: Stage) -> Path:
-    """The log of a stage's rule."""
-    return Path("logs", *stage.name.split("@")).with_suffix(".log")
-
-
 def tell(stages: dict[str, Stage], since: float) -> None:
-    """The end of the log of each stage that began after `since` and is not complete."""
+    """The end of the logs of each stage that began after `since` and is not complete."""
     for stage in stages.values():
-        log = log_of(stage)
-        if log.exists() and log.stat().st_mtime > since and not stage.made_file.exists():
-            lines = log.read_text(errors="replace").splitlines()[-20:]
-            text = "\n".join(lines)
-            print(f"\n{stage.name} failed; the end of {log}:\n{text}", file=sys.stderr)
+        if not stage.made_file.exists():
+            for log in _logs(stage, since):
+                lines = log.read_text(errors="replace").splitlines()[-20:]
+                text = "\n".join(lines)
+                print(f"\n{stage.name} is not made; the end of {log}:\n{text}", file=sys.stderr)
+
+
+def _logs(stage: Stage, since: float) -> list[Path]:
+    """What a stage said after `since`; else what SLURM keeps of a job that did not come so far."""
+    place = Path("logs", *stage.name.split("@"))
+    jobs = Path("logs/slurm", f"rule_{stage.kind}", stage.key or "").glob("*.log")
+    for logs in ([place.with_suffix(".log"), *place.glob("*.log")], sorted(jobs)[-1:]):
+        fresh = [p for p in logs if p.exists() and p.stat().st_size and p.stat().st_mtime > since]
+        if fresh:
+            return fresh
+    return []
 
 
 def record() -> None:

@@ -138,7 +138,7 @@ def test_a_stage_that_fails_says_why_and_others_go_on(ws: Workspace) -> None:
     ws("mimflow", "new-run", "bad", "--like", "mae", "--set", "optimiser.base_lr=1.0e+30")
     ws("mimflow", "new-run", "good", "--like", "mae", "--set", "samples=3200")
     said = ws("snakemake", "--profile", "slurm", *targets("bad", "good"), code=1)
-    assert "pretrain@bad failed; the end of logs/pretrain/bad.log:" in said
+    assert "pretrain@bad is not made; the end of logs/pretrain/bad.log:" in said
     assert "loss or gradient is not finite" in said
     assert sum(c == "rule_pretrain_wildcards_bad" for c in ws.jobs("failed").values()) == 2
     assert (ws.path / "runs/good" / ENCODER).exists()
