@@ -39,12 +39,19 @@ def body(stage: Stage, part: int | None = None, count: int = 1) -> None:
     publish(parts, FOLDER)
 
 
+def part_of(text: str, stage: Stage) -> None:
+    """Part 'I/N' of the stage."""
+    part, _, count = text.partition("/")
+    if not (part.isdigit() and count.isdigit()):
+        raise ValueError(f"--part: {text!r}; allowed: I/N")
+    body(stage, int(part), int(count))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code of the stage, or of a part of it."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["--part"]:
-        part, count = map(int, arguments[1].split("/"))
-        return run("shards", partial(body, part=part, count=count), arguments[2:], whole=False)
+        return run("shards", partial(part_of, " ".join(arguments[1:])), [], whole=False)
     return run("shards", body, arguments)
 
 
