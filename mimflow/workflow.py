@@ -23,8 +23,12 @@ from mimflow.params.check import check
 from mimflow.params.read import read_yaml
 from mimflow.stage import SOURCES, Stage, load, made_json, owners
 
-# The log has everything; of a failure the terminal shows the end.
-_LOGGED = "%s > {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}"
+# The log has everything; of a failure the terminal shows the end. It is held open: a job that was
+# requeued while its old process lives on has another one of the same name.
+_LOGGED = (
+    "exec 3> {log} 4< {log}\n"
+    "%s >&3 2>&1 3>&- 4<&- || {{ code=$?; tail -n 20 <&4 >&2; exit $code; }}"
+)
 SHELL = _LOGGED % "{params.command}"
 LAUNCH = "export MIMFLOW_PROCESSES={resources.processes}\n" + SHELL  # 0: as many as there are GPUs
 _SHARDS = "export MIMFLOW_SHARDS=state/shards-{params.parts}\n"

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster import Workspace, cluster, end, fact, slurm, wait
 
+SAMPLES = {"time_limit": 200_000, "node_down": 60_000, "ten_requeues": 60_000}
 ENCODER = "runs/mae/encoder.safetensors"
 COMMENT = "rule_pretrain_wildcards_mae"
 
@@ -155,12 +156,13 @@ def main(argv: list[str]) -> int:
     """Exit code: 0 if all cases ended as they should, else the number of those that did not."""
     folder, names = Path(argv[0]).resolve(), argv[1:] or list(CASES)
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the cluster is stopped on the way out
     accounting = {"ACCOUNTING": os.environ.get("ACCOUNTING", "0")}
     print(cluster("start", folder / "slurm", **accounting), flush=True)
     failed = 0
     try:
         for name in names:
-            samples = 120_000 if name == "time_limit" else 20_000
+            samples = SAMPLES.get(name, 20_000)
             expected = reference(folder, samples)
             try:
                 run_case(name, folder, samples, expected)
