@@ -119,6 +119,13 @@ CONF
   )
 }
 
+alone() { # one at a time: the links and the ports are this machine's
+  local other
+  other=$(readlink /etc/slurm/slurm.conf) || return 0
+  other=$(dirname "$other")
+  [ "$other" = "$DIR" ] || ! kill -0 "$(cat "$other/run/slurmctld.pid" 2>/dev/null)" 2>/dev/null || die "one runs already, below $other"
+}
+
 link() {
   mkdir -p /etc/slurm
   for name in "${CONF[@]}"; do
@@ -162,6 +169,7 @@ start() {
   [ "$(id -u)" = 0 ] || die "has to run as root"
   mkdir -p "$DIR"/{run,log,state,spool}
   chmod 755 "$DIR" "$DIR/run"
+  alone
   install
   local fresh=1 node
   if runs slurmctld; then fresh=0; else configure; fi
