@@ -1,5 +1,5 @@
 # Everything a person types: make run, make test; the rest is below.
-.PHONY: bench-loader bench-resume bench-step check clean-state link-data lint lock run snakemake sync test workspace .venv-ready
+.PHONY: bench-loader bench-resume bench-step check clean-state link-data lint lock plan run snakemake sync test workspace .venv-ready
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -22,6 +22,9 @@ test: $(INSTALLED) ## the tests
 
 snakemake: $(INSTALLED) ## the workflow by Snakemake on this machine
 	@snakemake --workflow-profile workflow/profiles/default $(ARGS)
+
+plan: $(INSTALLED) ## make plan PRESET=cifar10: jobs, GPU-hours, disk, what is missing; submits nothing
+	@mimflow plan $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 sync: $(INSTALLED) ## record in either program what the other made
 	@mimflow sync

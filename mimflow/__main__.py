@@ -59,6 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     workspace.add_argument("preset")
     workspace.add_argument("folder", type=Path)
     workspace.set_defaults(act=_workspace)
+    plan = add("plan", help="jobs, GPU-hours, disk and what is missing; submits nothing")
+    which = plan.add_mutually_exclusive_group()
+    which.add_argument("--preset", help="of presets/, instead of params.yaml")
+    which.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    plan.add_argument(
+        "--images-per-second",
+        action="append",
+        default=[],
+        metavar="[RUN=]RATE",
+        help="of one GPU, where none is recorded in costs/",
+    )
+    plan.add_argument("--source-gb", type=float, help="size of a source that is not here")
+    plan.set_defaults(act=_plan)
     return parser
 
 
@@ -82,6 +95,18 @@ def _add_results(add: Callable[..., argparse.ArgumentParser]) -> None:
     )
     verify.set_defaults(act=_verify)
     add("published", help="our numbers beside published ones").set_defaults(act=_published)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from mimflow.plan import make_plan
+    from mimflow.report.plan import show, stated
+
+    preset = arguments.preset
+    file = Path("presets") / f"{preset}.yaml" if preset else arguments.params
+    if not file.exists():
+        raise ValueError(f"{file}: no such file")
+    size = arguments.source_gb and int(arguments.source_gb * 1e9)
+    show(file, make_plan(file, stated(arguments.images_per_second), size))
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -23,10 +23,17 @@ from mimflow.params.check import check
 from mimflow.params.read import read_yaml
 from mimflow.stage import SOURCES, Stage, load, made_json, owners, remote_identity
 
-# The log has everything; of a failure the terminal shows the end.
-SHELL = """
-{params.command} > {log} 2>&1 || {{ code=$?; tail -n 20 {log} >&2; exit $code; }}
-"""
+# The log has everything; of a failure the terminal shows the end. It is held open: a job that was
+# requeued while its old process lives on has another one of the same name.
+_LOGGED = (
+    "exec 3> {log} 4< {log}\n"
+    "%s >&3 2>&1 3>&- 4<&- || {{ code=$?; tail -n 20 <&4 >&2; exit $code; }}"
+)
+SHELL = _LOGGED % "{params.command}"
+LAUNCH = "export MIMFLOW_PROCESSES={resources.processes}\n" + SHELL  # 0: as many as there are GPUs
+_SHARDS = "export MIMFLOW_SHARDS=state/shards-{params.parts}\n"
+SHARDS = _SHARDS + SHELL
+PART = _SHARDS + _LOGGED % "{params.command} --part {resources.part}/{resources.parts}"
 
 
 def refuse(message: str) -> NoReturn:
@@ -50,6 +57,8 @@ def plan(main: bool) -> dict[str, Stage]:
             os.environ["MIMFLOW_RECIPES"] = json.dumps(
                 {s.name: s.recipe() for s in stages.values()}
             )
+        elif set(json.loads(os.environ.get("MIMFLOW_RECIPES", "{}"))) - set(stages):
+            print("params.yaml changed since this job was planned", file=sys.stderr)
         return stages
     except ValueError as error:
         refuse(str(error))
@@ -79,6 +88,11 @@ def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
         if out.startswith(path + "/") and not out.endswith("made.json")
     ]
     return below or [path]
+
+
+def shard_files(stages: dict[str, Stage], part: int, parts: int) -> list[str]:
+    """The shards of a part."""
+    return files_of("data/shards", stages)[part::parts]
 
 
 def _expanded(paths: tuple[str, ...], stages: dict[str, Stage]) -> list[str]:
@@ -116,9 +130,10 @@ def inputs(stages: dict[str, Stage], kind: str) -> Callable[[Any], list[str]]:
     return lambda wildcards: _expanded(_at(stages, kind, wildcards).deps, stages)
 
 
-def outputs(stages: dict[str, Stage], kind: str) -> list[str]:
-    """The outputs of the rule `kind`, `{key}` standing for its key."""
-    return _expanded(_of(stages, kind)[0].patterns, stages)
+def outputs(stages: dict[str, Stage], kind: str, beside: str = "") -> list[str]:
+    """The outputs of the rule `kind` beside a folder, `{key}` standing for its key."""
+    patterns = _of(stages, kind)[0].patterns
+    return _expanded(tuple(p for p in patterns if p != beside), stages)
 
 
 def recipe(stages: dict[str, Stage], kind: str) -> Callable[[Any], str]:
@@ -161,6 +176,39 @@ def _remote_listing(url: str) -> str:
         except (ValueError, OSError) as error:
             refuse(str(error))
     return os.environ["MIMFLOW_LISTING"]
+
+
+def handed_down(name: str, main: bool, make: Callable[[], str]) -> str:
+    """What the main process makes once and its jobs find in their environment under `name`."""
+    if main or name not in os.environ:
+        os.environ[name] = make()
+    return os.environ[name]
+
+
+def parts_of(stages: dict[str, Stage], listing: str) -> str:
+    """Where the parts of `shards` meet: a name for its parameters, its code and its source."""
+    return hashlib.sha256(f"{stages['shards'].recipe()} {listing}".encode()).hexdigest()[:16]
+
+
+def tell(stages: dict[str, Stage], since: float) -> None:
+    """The end of the logs of each stage that began after `since` and is not complete."""
+    for stage in stages.values():
+        if not stage.made_file.exists():
+            for log in _logs(stage, since):
+                lines = log.read_text(errors="replace").splitlines()[-20:]
+                text = "\n".join(lines)
+                print(f"\n{stage.name} is not made; the end of {log}:\n{text}", file=sys.stderr)
+
+
+def _logs(stage: Stage, since: float) -> list[Path]:
+    """What a stage said after `since`; else what SLURM keeps of a job that did not come so far."""
+    place = Path("logs", *stage.name.split("@"))
+    jobs = Path("logs/slurm", f"rule_{stage.kind}", stage.key or "").glob("*.log")
+    for logs in ([place.with_suffix(".log"), *place.glob("*.log")], sorted(jobs)[-1:]):
+        fresh = [p for p in logs if p.exists() and p.stat().st_size and p.stat().st_mtime > since]
+        if fresh:
+            return fresh
+    return []
 
 
 def record() -> None:

@@ -72,6 +72,7 @@ def _train(
     if processes.rank:
         return keep.drop
 
+    keep.confirm()
     folder = Path("runs") / str(stage.key)
     write_curve(folder / "losses.csv", rows)
     write_pictures(folder / "pictures.png", method, batches, render, params)

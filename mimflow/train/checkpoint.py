@@ -61,6 +61,15 @@ class Checkpoints:
         if self.lost:
             raise Superseded(f"{self.folder.name}: another process trains this run; this one stops")
 
+    def confirm(self) -> None:
+        """Before outputs are written. Raises Superseded if another process has taken over."""
+        self.lost = self.lost or (self.writer and not self._owned())
+        self.settle()
+
+    def _owned(self) -> bool:
+        owner = self.folder / "owner"
+        return owner.exists() and owner.read_bytes() == self.token
+
     def _write(self, step: int, state: dict[str, Any]) -> None:
         try:
             with replacing(self.folder / f"{step:012d}.pt") as file:
@@ -97,8 +106,10 @@ class Checkpoints:
         return None
 
     def drop(self) -> None:
-        """Removes everything: the run is complete. MIMFLOW_KEEP_STATE keeps it, for a look."""
-        if self.writer and not os.environ.get("MIMFLOW_KEEP_STATE"):
+        """Removes everything: the run is complete. Another process's state stays, and
+        MIMFLOW_KEEP_STATE keeps this one's, for a look.
+        """
+        if self.writer and self._owned() and not os.environ.get("MIMFLOW_KEEP_STATE"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:

@@ -57,6 +57,23 @@ def test_a_process_that_was_taken_over_stops_and_writes_nothing(tmp_path: Path) 
     assert len(list(tmp_path.glob("*.pt"))) == 1
 
 
+def test_a_process_that_was_taken_over_writes_no_outputs_and_leaves_the_state_alone(
+    tmp_path: Path,
+) -> None:
+    first = Checkpoints(tmp_path)
+    first.confirm()
+    second = Checkpoints(tmp_path)
+    second.save(1, {"step": 1})
+    second.settle()
+    with pytest.raises(ValueError, match="another process"):
+        first.confirm()
+    first.drop()
+    assert second.latest() is not None
+    second.drop()
+    with pytest.raises(ValueError, match="another process"):  # the run is complete
+        first.confirm()
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[object, tuple[Path]]:

@@ -10,12 +10,13 @@ rule pretrain:
     wildcard_constraints:
         key=flow.keys(STAGES, "pretrain"),
     threads: flow.threads(STAGES, "pretrain")
-    retries: 1
     resources:
         mem_mb=8000,
         runtime=1440,
-        slurm_extra="'--signal=B:TERM@120'",
+        processes=lambda wildcards: int(os.environ.get("MIMFLOW_PROCESSES", 0)),
+        mpi="",  # launch.sh calls srun itself
+        tasks_per_gpu=0,  # one task on each node starts the processes of all its GPUs
     log:
         "logs/pretrain/{key}.log",
     shell:
-        flow.SHELL
+        flow.LAUNCH

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from mimflow.data.sharding.format import shard_file
 from mimflow.files import replacing
+
+
+def link(parts: Path, folder: Path, numbers: Iterable[int]) -> None:
+    """Shows the shards `numbers` of `parts` in `folder` as well: the same files, not copies."""
+    for number in numbers:
+        with replacing(shard_file(folder, number)) as beside:
+            os.link(shard_file(parts, number), beside)
 
 
 def publish(parts: Path, folder: Path) -> None:
