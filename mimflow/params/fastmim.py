@@ -47,6 +47,8 @@ class FastMIMParams(Training):
 
     def model_post_init(self, context: object) -> None:
         super().model_post_init(context)
+        if self.compute.recompute and len(self.sizes) > 1:
+            raise ValueError("compute.recompute: not with growing sizes, whose tables change")
         starts = [s.start for s in self.sizes]
         if starts[0] != 0 or sorted(set(starts)) != starts or starts[-1] == 1:
             raise ValueError(f"sizes: starts {starts} do not rise from 0 to below 1")
