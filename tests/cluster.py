@@ -6,6 +6,7 @@ The toy preset with its first run made longer, so that there is time to disturb 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow" / "local_slurm.sh"
@@ -132,18 +134,30 @@ class Workspace:
         rows = (line.split("|") for line in text.splitlines())
         return {job: comment for job, comment, place in rows if place == str(self.path)}
 
-    def checkpoints(self, run: str = "mae") -> int:
+    def events(self, run: str = "mae") -> list[dict[str, Any]]:
+        """What `run` recorded, the newest last."""
         log = self.path / f"logs/pretrain/{run}.jsonl"
-        return log.read_text().count('"checkpoint"') if log.exists() else 0
+        text = log.read_text() if log.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
 
-    def training(self, run: str = "mae", more: int = 2) -> str:
-        """The id of the job that trains `run`, once it has saved `more` more checkpoints."""
-        before = self.checkpoints(run)
-        wait(lambda: self.checkpoints(run) >= before + more, 120, f"{more} checkpoints of {run}")
-        [job] = [
-            j for j, c in self.jobs("running").items() if c == f"rule_pretrain_wildcards_{run}"
-        ]
-        return job
+    def checkpoints(self, run: str = "mae") -> int:
+        """How many the present process has saved."""
+        count = 0
+        for event in self.events(run):
+            begins = event["event"] in ("start", "resume")
+            count = 0 if begins else count + (event["event"] == "checkpoint")
+        return count
+
+    def training(self, run: str = "mae", saved: int = 2) -> str:
+        """The id of the job that trains `run`, once it has saved `saved` checkpoints."""
+
+        def running() -> list[str]:
+            comment = f"rule_pretrain_wildcards_{run}"
+            return [j for j, c in self.jobs("running").items() if c == comment]
+
+        what = f"{saved} checkpoints of {run}"
+        wait(lambda: self.checkpoints(run) >= saved and self.trainers(run) and running(), 180, what)
+        return running()[0]
 
     def trainers(self, run: str = "mae") -> list[int]:
         """The processes that train `run` in this workspace."""

@@ -111,11 +111,9 @@ def _run(
             if wish == STOP and step + 1 < run.steps:
                 keep.settle()
                 agreement.settle()
-                why = deadline.reason or "with the others"
-                record.event("stop", why=why, images=(step + 1) * run.batch)
                 raise Interrupted(
-                    f"{record.name}: stopped {why} after step {step + 1} of {run.steps};"
-                    " run it again to go on"
+                    f"{record.name}: stopped {deadline.reason or 'with the others'} after step"
+                    f" {step + 1} of {run.steps}; run it again to go on"
                 )
         agreement.settle()
         keep.save(run.steps, _snapshot(stepper, state))  # until the outputs are written

@@ -24,6 +24,7 @@ from mimflow.files import canonical, write
 from mimflow.ranks import Processes
 from mimflow.train.flops import Cost, peak_of
 from mimflow.train.loggers import open_loggers
+from mimflow.train.outcome import Diverged, Interrupted, Superseded
 
 T = TypeVar("T")
 EVERY = 10.0  # seconds between plain lines
@@ -59,6 +60,9 @@ class Record:
                 if self.live:
                     self.live.start()
                 yield
+            except (Diverged, Interrupted, Superseded) as error:
+                self.event("stop", images=self.done, why=str(error))
+                raise
             finally:
                 if self.live:
                     self.live.stop()

@@ -109,6 +109,7 @@ def test_a_signal_saves_stops_and_the_resumed_run_ends_in_the_same_bits(
 
     with pytest.raises(Interrupted, match="after step 7 of 20"):
         trained(shards, "parts", method=Alarm(toy_method(RUN), 7, stop))
+    assert '"event": "stop"' in Path("logs/pretrain/toy.jsonl").read_text().splitlines()[-1]
     resumed, again = trained(shards, "parts")
     assert same(resumed, whole) and again == rows
 

@@ -60,7 +60,7 @@ def test_the_chain_is_that_of_one_machine_though_a_job_is_requeued_and_another_s
     try:
         requeued = ws.training("mae")
         slurm("scontrol", "requeue", requeued)
-        signalled = ws.training("mae-half", more=1)
+        signalled = ws.training("mae-half", saved=1)
         slurm("scancel", "--signal=TERM", signalled)
         assert process.wait(600) == 0, ws.said()
         assert alone.wait(600) == 0, local.said()
@@ -77,6 +77,7 @@ def test_the_chain_is_that_of_one_machine_though_a_job_is_requeued_and_another_s
 
 
 def test_two_nodes_train_one_run(ws: Workspace) -> None:
+    shutil.rmtree(ws.path / "report")  # of all runs: it is not made again for each of these
     ws("mimflow", "new-run", "one", "--like", "mae", "--set", "compute.precision=fp32")
     ws("mimflow", "new-run", "two", "--like", "one")
     number = "\"2 if wildcards.key == 'two' else 1\""
