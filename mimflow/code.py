@@ -95,7 +95,9 @@ def _tree(path: Path) -> ast.Module:
 def _tree_hash(root: Path, module: str) -> str:
     path = _file(root, module)
     assert path is not None
-    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest()[:16]
+    native = path.with_suffix(".c")  # what the module compiles
+    beside = native.read_bytes() if native.exists() else b""
+    return hashlib.sha256(ast.dump(_tree(path)).encode() + beside).hexdigest()[:16]
 
 
 def _imports(root: Path, module: str) -> list[str]:

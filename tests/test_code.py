@@ -72,6 +72,13 @@ def test_observers_are_left_out_and_exist() -> None:
         assert (ROOT / (name.replace(".", "/") + ".py")).exists()
 
 
+def test_a_changed_line_of_c_changes_what_compiles_it(tree: Path) -> None:
+    before = hashes(tree)
+    edit(tree / "mimflow/data/fast_decode.c", "return", "return ")
+    changed = {name for name, found in hashes(tree).items() if found != before[name]}
+    assert {"mae", "features"} <= changed and not {"knn", "report"} & changed
+
+
 def test_imports_inside_functions_count() -> None:
     text = (ROOT / "stages/pretrain.py").read_text()
     assert "\n    from mimflow.train.loop import" in text
