@@ -42,8 +42,10 @@ def sync(touch: bool = True) -> int:
     if absent:
         print(f"sync: not made yet: {_names(absent)}", file=sys.stderr)
     sound = _sound(stages, {s.name for s in (*absent, *stale)})
-    if touch and sound:
-        _touch([o for s in sound for o in s.outs if o != "data/shards"] if absent or stale else [])
+    if touch and sound and not (absent or stale):
+        _touch("--forceall")
+    elif touch and sound:  # the others' inputs keep their times
+        _touch("--", *(o for s in sound for o in s.outs if o != "data/shards"))
     return 2 if stale else 0
 
 
@@ -68,19 +70,7 @@ def _commit(stages: list[Stage]) -> None:
         subprocess.run([*command, *(s.name for s in stages)], check=True)
 
 
-def _touch(files: list[str]) -> None:
+def _touch(*what: str) -> None:
     """Snakemake writes its records for files that are right, without running anything."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--touch",
-        "--forceall",
-        "--cores",
-        "1",
-        "--quiet",
-        "all",
-        "--",
-        *files,
-    ]
-    subprocess.run(command, check=True, env={**os.environ, "MIMFLOW_TOUCH": "1"})
+    command = [sys.executable, "-m", "snakemake", "--touch", "--cores", "1", "--quiet", "all"]
+    subprocess.run([*command, *what], check=True, env={**os.environ, "MIMFLOW_TOUCH": "1"})
