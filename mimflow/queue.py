@@ -43,6 +43,7 @@ def begin() -> None:
         _write(file, "ended")
         subprocess.run([sys.executable, "-m", "mimflow", "sync"], stdout=subprocess.DEVNULL)
         sys.stderr.flush()
+        os.environ["MIMFLOW_TOOK_OVER"] = "1"  # Snakemake has no record of what it did not see end
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
     _write(file, "running")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
-from mimflow.stage import Stage, is_current, load
-from mimflow.workflow import refresh_code
+from mimflow.stage import Stage, is_current, load, owners
+from mimflow.workflow import files_of, refresh_code
 
 
 def sync(touch: bool = True) -> int:
@@ -41,9 +41,23 @@ def sync(touch: bool = True) -> int:
     _commit([s for s in present if s not in stale and not (stale and s.kind == "code")])
     if absent:
         print(f"sync: not made yet: {_names(absent)}", file=sys.stderr)
-    elif touch and not stale:
-        _touch()
+    sound = _sound(stages, {s.name for s in (*absent, *stale)})
+    if touch and sound and not (absent or stale):
+        _touch("--forceall")
+    elif touch and sound:  # the others' inputs keep their times
+        _touch("--", *(o for s in sound for o in s.outs if o != "data/shards"))
     return 2 if stale else 0
+
+
+def _sound(stages: dict[str, Stage], doubtful: set[str]) -> list[Stage]:
+    """The stages that are right, as are all that they are made from."""
+    makers = owners(stages)
+
+    def sound(stage: Stage) -> bool:
+        above = {makers[f].name for d in stage.deps for f in files_of(d, stages) if f in makers}
+        return stage.name not in doubtful and all(sound(stages[name]) for name in above)
+
+    return [s for s in stages.values() if s.kind != "code" and sound(s)]
 
 
 def _names(stages: list[Stage]) -> str:
@@ -56,17 +70,7 @@ def _commit(stages: list[Stage]) -> None:
         subprocess.run([*command, *(s.name for s in stages)], check=True)
 
 
-def _touch() -> None:
+def _touch(*what: str) -> None:
     """Snakemake writes its records for files that are right, without running anything."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--touch",
-        "--forceall",
-        "--cores",
-        "1",
-        "--quiet",
-        "all",
-    ]
-    subprocess.run(command, check=True, env={**os.environ, "MIMFLOW_TOUCH": "1"})
+    command = [sys.executable, "-m", "snakemake", "--touch", "--cores", "1", "--quiet", "all"]
+    subprocess.run([*command, *what], check=True, env={**os.environ, "MIMFLOW_TOUCH": "1"})

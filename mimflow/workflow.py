@@ -214,6 +214,7 @@ def _logs(stage: Stage, since: float) -> list[Path]:
 def record() -> None:
     """After a run: what Snakemake made goes on record in DVC. Fails the run if it can not."""
     if "MIMFLOW_TOUCH" not in os.environ:  # the bridge itself called
-        code = subprocess.run([sys.executable, "-m", "mimflow", "sync", "--no-touch"]).returncode
+        how = [] if "MIMFLOW_TOOK_OVER" in os.environ else ["--no-touch"]  # mimflow/queue.py
+        code = subprocess.run([sys.executable, "-m", "mimflow", "sync", *how]).returncode
         if code:
             refuse("not everything could be recorded in DVC")
