@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from mimflow.code import code_hash, modules_of
 from mimflow.files import canonical
@@ -15,7 +14,7 @@ from mimflow.params.read import read_yaml
 from mimflow.stage import load
 
 ROOT = Path(__file__).parents[2]
-LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+LOCK = read_yaml(ROOT / "dvc.lock")["stages"]  # as DVC reads numbers
 
 
 def test_the_lock_has_every_stage_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
