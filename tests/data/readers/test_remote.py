@@ -164,4 +164,4 @@ def test_tars_below_a_prefix_are_one_set(store: dict[str, str], tmp_path: Path) 
     assert [r.data() for r in source.records()] == [*TREE.values()] * 2
     write_part(source, tmp_path, 0, 1, 2, 0.2, 10_000)
     merge(source, tmp_path, tmp_path / "index.json", tmp_path / "audit.json", 2, 0)
-    assert Shards(tmp_path / "index.json", tmp_path, "train").verify() is None
+    assert Shards(tmp_path / "index.json", tmp_path, "train").verify() == 2
