@@ -34,7 +34,7 @@ install() {
 
 runs() { # NAME: does the daemon with this pid file run?
   local file=$DIR/run/$1.pid
-  [ -s "$file" ] && kill -0 "$(<"$file")" 2>/dev/null
+  kill -0 "$(cat "$file" 2>/dev/null)" 2>/dev/null
 }
 
 until_true() { # SECONDS COMMAND...
@@ -194,23 +194,19 @@ start() {
 ended() { ! kill -0 "$1" 2>/dev/null; }
 
 end() { # NAME...: all at once, then wait for each
-  local name pid
+  local name pid pids=()
   for name in "$@"; do
-    ! runs "$name" || kill "$(<"$DIR/run/$name.pid")"
-  done
-  for name in "$@"; do
-    if runs "$name"; then
-      pid=$(<"$DIR/run/$name.pid")
-      until_true 10 ended "$pid" || kill -9 "$pid"
-    fi
+    pid=$(cat "$DIR/run/$name.pid" 2>/dev/null) || continue # a daemon removes its file as it ends
+    kill "$pid" 2>/dev/null && pids+=("$pid")
     rm -f "$DIR/run/$name.pid"
+  done
+  for pid in "${pids[@]}"; do
+    until_true 10 ended "$pid" || kill -9 "$pid" || true
   done
 }
 
-end_tree() { # PID and all that it started
-  local child
-  for child in $(pgrep --parent "$1"); do end_tree "$child"; done
-  kill -9 "$1" 2>/dev/null || true
+leftovers() { # processes of jobs, which outlive a slurmd that was killed; this machine has no other SLURM
+  grep -lz '^SLURM_JOB_ID=' /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
 }
 
 stop() {
@@ -223,7 +219,7 @@ stop() {
     [ ! -e "$file" ] || daemons+=("$(basename "$file" .pid)")
   done
   end "${daemons[@]}" slurmctld
-  for step in $(pgrep --exact slurmstepd); do end_tree "$step"; done # of nodes whose slurmd was killed
+  for step in $(leftovers); do kill -9 "$step" 2>/dev/null || true; done
   end slurmdbd
   end database munged
   for name in "${CONF[@]}"; do
