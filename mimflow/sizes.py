@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from mimflow.files import canonical
-from mimflow.params.check import parse, schema_of
+from mimflow.params.check import CONTROLS, parse, schema_of
 
 
 class Sizes(NamedTuple):
@@ -29,6 +29,8 @@ def sizes_of(name: str, run: dict[str, Any]) -> Sizes:
 def _count(name: str, text: bytes) -> Sizes:
     import torch
 
+    from mimflow.encoder import build_encoder, described
+
     run = json.loads(text)
     with torch.device("meta"):
         if "method" in run:
@@ -36,10 +38,8 @@ def _count(name: str, text: bytes) -> Sizes:
             method = importlib.import_module(f"mimflow.methods.{run['method']}").build(params)
             encoder = method.encoder
         else:
-            import timm
-
-            shape = {key: value for key, value in run["encoder"].items() if key != "name"}
-            method = encoder = timm.create_model(run["encoder"]["name"], **shape, num_classes=0)
+            control = parse(CONTROLS[run["kind"]], run, f"controls.{name}")
+            method = encoder = build_encoder(described(control.encoder))
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in method.parameters()) - trained
     whole = sum(p.numel() for p in encoder.parameters())
@@ -59,7 +59,8 @@ def _flops(name: str, text: bytes) -> float | None:
     params = parse(schema_of(run["method"]), run, f"runs.{name}")
     module = importlib.import_module(f"mimflow.methods.{run['method']}")
     side, sample = params.encoder.img_size, np.arange(2)
-    views = module.views(params)(np.zeros((2, side, side, 3), np.uint8), Draw(sample, "views", 0))
+    images = np.zeros((2, side, side, 3), np.uint8)
+    views = module.views(params)(images, Draw(sample, "views", 0), params.steps - 1)
     arrays = {**views, "sample": sample, "place": sample}
     half = [0.5] * 3
     batch = finish(half, half, torch.device("cpu"))(

@@ -34,7 +34,7 @@ def large(**data: Any) -> Path:
     values["data"] |= {"source": "data/raw/large", "num_shards": 1024, **data}
     shape = {"img_size": 224, "patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16}
     for run in values["runs"].values():
-        run["encoder"] = {"name": "vit_large_patch16_224", **shape}
+        run["encoder"] = {"kind": "vit", "name": "vit_large_patch16_224", **shape}
         run["decoder"] = {"width": 512, "depth": 8, "num_heads": 16}
         run |= {"samples": 1600 * 1_281_167, "batch": 4096}
     values["controls"]["random"]["encoder"] = values["runs"]["mae"]["encoder"]

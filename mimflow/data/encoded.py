@@ -15,11 +15,11 @@ from math import ceil, floor
 import numpy as np
 from PIL import Image
 
-from mimflow.data.augment import Box
 from mimflow.data.decode import check_size, decode
 from mimflow.data.fast_decode import library
 from mimflow.data.jpeg import is_plain
 
+Box = tuple[float, float, float, float]
 Window = tuple[int, int, int, int]  # left, top, right, bottom
 SPARE = 1.5
 

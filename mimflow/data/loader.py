@@ -8,6 +8,7 @@ ask for. They hand over uint8, through memory that is shared from the start.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,7 @@ def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]
         collate_fn=tensors,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_deaf,
     )
     return _in_one_line(iter(loader))
 
@@ -103,3 +105,9 @@ def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Ten
         raise ValueError(
             str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
         ) from error
+
+
+def _deaf(worker: int) -> None:
+    """A signal to every process of a job is the trainer's to answer: a worker ends with it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
