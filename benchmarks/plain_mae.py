@@ -17,7 +17,7 @@ from mimflow.targets.pixels import patchify
 
 
 class PlainMAE(nn.Module):
-    """MAE of timm's ViT `name` at `size` pixels; attention as timm has it by default."""
+    """MAE of timm's ViT `name` at `size` pixels; attention is written out by the caller."""
 
     def __init__(self, name: str, kwargs: dict[str, int | str], width: int, depth: int, heads: int):
         super().__init__()

@@ -1,8 +1,8 @@
 """A training step of a method against MAE at 224 px: images a second, encoder tokens, arithmetic,
 memory. MAE itself is also set against the published style (benchmarks/plain_mae.py).
 
-Each method has its published recipe (presets/imagenet.yaml) with the encoder asked for. Medians of
-interleaved rounds; memory in a process of its own. On a GPU also compiled, and the share of its
+Each method has its published recipe (presets/imagenet.yaml) with the encoder asked for. Each case
+is a process of its own; medians of interleaved rounds. On a GPU also compiled, and the share of its
 peak. From the root: python -m benchmarks.step --method fastmim --size 128
 """
 
@@ -43,25 +43,26 @@ class Case(NamedTuple):
 def main() -> None:
     """Prints the table."""
     options = arguments()
-    set_threads(options.threads)
-    from mimflow.encoder import device
-
     mae, own = Case("mae", "vit_small_patch16_224", 224), Case(*options.case)
     cases = [mae, own] if own != mae else [mae]
     if own.method == "mae":
         cases.append(own._replace(plain=True))
-    if device().type == "cuda":
+    if Path("/proc/driver/nvidia/version").exists():
         cases += [c._replace(compiled=True) for c in cases if not c.plain]
-    steps = {case: build(case, options) for case in cases}
     if options.profile:
-        profile(steps[own].run, device().type)
+        profile(begin(own, options).device)
         return
+    spawn = multiprocessing.get_context("spawn")
+    alone = {case: ProcessPoolExecutor(1, spawn) for case in cases}
+    costs = {case: alone[case].submit(begin, case, options).result() for case in cases}
     rounds: dict[Case, list[float]] = {case: [] for case in cases}
-    for _ in range(options.rounds + 1):
-        for case, step in steps.items():
-            rounds[case].append(options.batch / seconds(step.run, options.steps))
-    rates = {case: statistics.median(found[1:]) for case, found in rounds.items()}
-    table(cases, steps, rates, options)
+    for _ in range(options.rounds):
+        for case in cases:
+            took = alone[case].submit(seconds, options.steps).result()
+            rounds[case].append(options.batch / took)
+    rates = {case: statistics.median(found) for case, found in rounds.items()}
+    held = {case: alone[case].submit(memory).result() for case in cases}
+    table(costs, rates, held, options)
 
 
 def arguments() -> argparse.Namespace:
@@ -81,12 +82,40 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-class Step(NamedTuple):
-    """`run` takes a step; what an image costs."""
+class Cost(NamedTuple):
+    """Of an image: operations, forward and backward; tokens that the encoder sees. `name`: of the
+    device.
+    """
 
-    run: Callable[[], Any]
     flops: float
     tokens: float
+    device: str
+
+
+class Step(NamedTuple):
+    """What this process takes again and again."""
+
+    run: Callable[[], Any]
+    cost: tuple[float, float]
+
+
+STEP: list[Step] = []  # of this process
+BEFORE: list[float] = []  # MiB that its libraries took
+
+
+def begin(case: Case, options: argparse.Namespace) -> Cost:
+    """Builds the step in this process and takes two."""
+    set_threads(options.threads)
+    import torch
+
+    from mimflow.encoder import device
+
+    importlib.import_module(f"mimflow.methods.{case.method}")  # the libraries take memory too
+    BEFORE.append(peak_memory())
+    STEP.append(build(case, options))
+    seconds(2)
+    cuda = device().type == "cuda"
+    return Cost(*STEP[0].cost, torch.cuda.get_device_name() if cuda else "CPU")
 
 
 def build(case: Case, options: argparse.Namespace) -> Step:
@@ -103,7 +132,8 @@ def build(case: Case, options: argparse.Namespace) -> Step:
     from mimflow.train.step import Stepper
 
     run = recipe(case, options)
-    prepare(run.compute)
+    if not case.plain:
+        prepare(run.compute)
     torch.manual_seed(0)
     images = torch.randn(run.batch, 3, case.size, case.size, device=device())
     batch = {"image": images, "place": torch.arange(run.batch, device=device())}
@@ -118,11 +148,11 @@ def build(case: Case, options: argparse.Namespace) -> Step:
     scale = LossScale(run.compute.precision == "fp16", device())
     optimiser = build_optimiser(groups, run.optimiser)
     stepper = Stepper(method, model, optimiser, run, run.batch, scale)
-    return Step(lambda: stepper(batch, Clock(1, 10, 0.1, 1.0)), *cost)
+    return Step(lambda: stepper(batch, Clock(1, 10, 0.1, 1.0)), cost)
 
 
 def plain(run: Any, images: Any) -> Step:
-    """MAE in the published style, its optimiser one tensor after the other."""
+    """MAE in the published style: attention written out, the optimiser one tensor after another."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -145,13 +175,11 @@ def plain(run: Any, images: Any) -> Step:
         loss.backward()
         optimiser.step()
 
-    cpu = torch.device("cpu")  # whose fused attention torch's counter does not know
-    fuse_attention(method, cpu, backward=True)
+    fuse_attention(method, torch.device("cpu"), backward=True)  # written out, on any device
     with FlopCounterMode(display=False) as counter:
         method(images[:2]).backward()
-    fuse_attention(method, cpu, backward=False)  # timm's default again
     tokens = 1 + method.encoder.patch_embed.num_patches // 4
-    return Step(step, counter.get_total_flops() / 2, tokens)
+    return Step(step, (counter.get_total_flops() / 2, tokens))
 
 
 def recipe(case: Case, options: argparse.Namespace) -> Training:
@@ -194,32 +222,26 @@ def facts(case: Case, net: bool) -> dict[str, Any]:
     return {"name": case.encoder, "num_heads": heads, "patch_size": patch, **sizes}
 
 
-def seconds(step: Callable[[], Any], count: int) -> float:
-    """Of a step, the mean of `count`."""
+def seconds(count: int) -> float:
+    """Of a step of this process, the mean of `count`."""
     import torch
 
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     wait()
     begin = time.perf_counter()
     for _ in range(count):
-        step()
+        STEP[0].run()
     wait()
     return (time.perf_counter() - begin) / count
 
 
-def memory(case: Case, options: argparse.Namespace) -> float:
-    """MiB at the peak of two steps, beyond what the libraries take; alone in a process."""
-    set_threads(options.threads)
+def memory() -> float:
+    """MiB that the steps of this process took at most, beyond its libraries."""
     import torch
 
-    from mimflow.encoder import device
-
-    importlib.import_module(f"mimflow.methods.{case.method}")  # the libraries take memory too
-    before = peak_memory()
-    seconds(build(case, options).run, 2)
-    if device().type == "cuda":
+    if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return peak_memory() - before
+    return peak_memory() - BEFORE[0]
 
 
 def peak_memory() -> float:
@@ -229,47 +251,39 @@ def peak_memory() -> float:
 
 
 def table(
-    cases: list[Case],
-    steps: dict[Case, Step],
+    costs: dict[Case, Cost],
     rates: dict[Case, float],
+    held: dict[Case, float],
     options: argparse.Namespace,
 ) -> None:
-    """Prints a line for each case, all relative to the first."""
-    import torch
-
+    """Prints a line for each case, relative to the first."""
     from mimflow.train.flops import peak_of
 
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    peak = peak_of(name) if torch.cuda.is_available() else None
+    first, name = next(iter(costs)), next(iter(costs.values())).device
+    most = peak_of(name) if name != "CPU" else None
     where = f"{options.precision}, batch {options.batch}, {name}, {options.threads} threads"
     print(f"| {where} | images/s | ratio | encoder tokens | GFLOP/image | ratio | MiB | MFU |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    first = cases[0]
-    context = multiprocessing.get_context("spawn")
-    for case in cases:
-        with ProcessPoolExecutor(1, context) as alone:
-            most = alone.submit(memory, case, options).result()
-        step, rate = steps[case], rates[case]
-        mfu = f"{rate * step.flops / peak:.0%}" if peak else ""
+    for case, cost in costs.items():
+        rate = rates[case]
+        mfu = f"{rate * cost.flops / most:.0%}" if most else ""
         print(
-            f"| {case} | {rate:,.1f} | {rate / rates[first]:.2f} | {step.tokens:,.0f}"
-            f" | {step.flops / 1e9:,.1f} | {step.flops / steps[first].flops:.2f}"
-            f" | {most:,.0f} | {mfu} |",
-            flush=True,
+            f"| {case} | {rate:,.1f} | {rate / rates[first]:.2f} | {cost.tokens:,.0f}"
+            f" | {cost.flops / 1e9:,.1f} | {cost.flops / costs[first].flops:.2f}"
+            f" | {held[case]:,.0f} | {mfu} |"
         )
 
 
-def profile(step: Callable[[], Any], device: str) -> None:
-    """Prints the operations that take longest in three steps."""
+def profile(device: str) -> None:
+    """Prints the operations that take longest in three steps of this process."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as recorded
 
-    step()
-    cuda = device == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    kind = "cpu" if device == "CPU" else "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if kind == "cuda" else [])]
     with recorded(activities=activities) as found:
-        seconds(step, 3)
-    order = f"self_{device}_time_total"
+        seconds(3)
+    order = f"self_{kind}_time_total"
     print(found.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=48))
 
 

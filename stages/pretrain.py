@@ -60,8 +60,10 @@ def _train(
         fuse_attention(method, device, backward=True)
         return method
 
-    share = processes.rank, processes.count
-    batches = Batches(shards, module.views(params), params.batch, params.seed, MAX_PIXELS, *share)
+    look, share = module.views(params), (processes.rank, processes.count)
+    batches = Batches(
+        shards, look, params.batch, params.seed, MAX_PIXELS, *share, window=params.window
+    )
     render = finish(shards.mean, shards.std, device)
     state = Path("state") / f"pretrain-{stage.key}-{stage.made_hash[:16]}"
     keep = Checkpoints(state, writer=processes.rank == 0)

@@ -101,10 +101,10 @@ def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]
 def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
     try:
         yield from batches
+        return
     except ValueError as error:  # torch adds the worker's traceback
-        raise ValueError(
-            str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-        ) from error
+        line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+    raise ValueError(line)  # out here it holds no frame of the loader, whose workers end now
 
 
 def _deaf(worker: int) -> None:

@@ -143,11 +143,16 @@ class Budget(Section):
 
 
 class Training(Budget):
-    """What every run states, whatever its method."""
+    """What every run states, whatever its method.
+
+    `window`: how many images are mixed with each other, for shards on a spinning disk or a network
+    file system (`mimflow/data/order.py`); null mixes all.
+    """
 
     method: str
     encoder: Encoder
     augment: Augment
+    window: Annotated[int, Field(ge=16)] | None
 
     def model_post_init(self, context: object) -> None:
         super().model_post_init(context)

@@ -50,7 +50,7 @@ class Checkpoints:
         if not self.writer:
             return
         self.settle()
-        self.thread = threading.Thread(target=self._write, args=(step, copy))
+        self.thread = threading.Thread(target=self._write, args=(step, copy), name="checkpoint")
         self.thread.start()
 
     def settle(self) -> None:

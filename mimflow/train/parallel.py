@@ -25,13 +25,15 @@ from torch.utils import deterministic
 from torch.utils.checkpoint import checkpoint
 
 from mimflow.params.training import Compute
+from mimflow.train.heap import keep_freed
 from mimflow.train.processes import together
 
 BLOCKS = Block | BeitBlock | SwinTransformerBlock
 
 
 def prepare(compute: Compute) -> None:
-    """Torch's switches for a run, before anything is built."""
+    """The switches of a run, before anything is built."""
+    keep_freed()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = compute.tf32
     if compute.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS asks for it
