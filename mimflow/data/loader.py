@@ -7,10 +7,13 @@ ask for. They hand over uint8, through memory that is shared from the start.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator
+from traceback import clear_frames
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -26,6 +29,7 @@ from mimflow.data.shards import Shards
 from mimflow.draw import Draw
 
 IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept
+_OPEN: WeakSet[Iterator[Any]] = WeakSet()
 
 
 class Batches(Dataset[dict[str, np.ndarray]]):
@@ -51,11 +55,18 @@ class Batches(Dataset[dict[str, np.ndarray]]):
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         positions = step * self.batch + self.place
-        sample = samples_at(positions, len(self.shards), self.seed, self.window)  # (B,)
+        sample = self._at(positions)  # (B,)
         epoch = positions // len(self.shards)
         draw = Draw((epoch << 40) | sample, "views", self.seed)
         views = self.views(self._images(sample), draw, step)
         return {**views, "sample": sample, "place": self.place}
+
+    def samples(self, step: int) -> np.ndarray:
+        """Sample ids int64 of a step's global batch."""
+        return self._at(step * self.batch + np.arange(self.batch))
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        return samples_at(positions, len(self.shards), self.seed, self.window)
 
     def _images(self, sample: np.ndarray) -> Images:
         if self.decoded is not None:
@@ -95,7 +106,9 @@ def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_deaf,
     )
-    return _in_one_line(iter(loader))
+    opened = _in_one_line(iter(loader))
+    _OPEN.add(opened)
+    return opened
 
 
 def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
@@ -104,10 +117,20 @@ def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Ten
         return
     except ValueError as error:  # torch adds the worker's traceback
         line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-    raise ValueError(line)  # out here it holds no frame of the loader, whose workers end now
+        clear_frames(error.__traceback__)  # they hold each other, and the workers
+    finally:
+        del batches  # its workers end with it
+    raise ValueError(line)
 
 
 def _deaf(worker: int) -> None:
     """A signal to every process of a job is the trainer's to answer: a worker ends with it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _close() -> None:
+    """Ends the workers that are left: a process that exits waits for them, and they are deaf."""
+    for batches in list(_OPEN):
+        batches.close()  # type: ignore[attr-defined]

@@ -74,7 +74,7 @@ def train(
     if device.type == "cuda" and not saved:
         batch = render(_batch(batches, run.steps - 1))  # the largest, where the size grows
         stepper.micro = fitting(method, lambda m: stepper.trial(batch, m), micro, device)
-    state = Progress(run, len(batches.shards), saved)
+    state = Progress(run, batches.samples, saved)
     if saved:
         _restore(method, optimiser, scale, saved)
     _run(stepper, batches, render, state, keep, record, Look(method.encoder))  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def _run(
     run, agreement, deadline = stepper.run, Agreement(), Deadline()
     with record.over(run.steps * run.batch, state.step * run.batch):
         for step, batch in record.waiting(load(batches, state.step, run.steps), state.step):
-            clock = clock_at(step, run, state.images)
+            clock = clock_at(step, run, len(batches.shards))
             look.wanted = state.is_point(step + 1)
             values = stepper(render(batch), clock)
             state.add(step, values)

@@ -5,6 +5,7 @@ Scalars stay on the device between two points of the curve, so that no step wait
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mimflow.data.order import samples_at
 from mimflow.files import write
 from mimflow.params.training import Budget
 from mimflow.train.outcome import Diverged
@@ -22,10 +22,13 @@ Row = dict[str, float]
 
 
 class Progress:
-    """The loop's own part of the state: `step` steps done, the curve, what is not yet in it."""
+    """The loop's own part of the state: `step` steps done, the curve, what is not yet in it.
 
-    def __init__(self, run: Budget, images: int, saved: dict[str, Any]):
-        self.run, self.images = run, images
+    `samples` gives the sample ids of a step.
+    """
+
+    def __init__(self, run: Budget, samples: Callable[[int], np.ndarray], saved: dict[str, Any]):
+        self.run, self.samples = run, samples
         self.step: int = saved.get("step", 0)
         self.rows: list[Row] = saved.get("rows", [])
         self.sums: dict[str, Tensor] = saved.get("sums", {})
@@ -61,18 +64,13 @@ class Progress:
             if fine:
                 continue
             self.skipped += 1
-            ids = self.samples(step)
+            ids = " ".join(map(str, self.samples(step)))
             if self.skipped > self.run.skip_non_finite:
                 raise Diverged(
                     f"step {step}: loss or gradient is not finite; its samples: {ids};"
                     f" skip_non_finite allows {self.run.skip_non_finite}"
                 )
             print(f"step {step}: not finite, left out; its samples: {ids}", flush=True)
-
-    def samples(self, step: int) -> str:
-        """The ids of a step's images, by number in the split."""
-        positions = step * self.run.batch + np.arange(self.run.batch)
-        return " ".join(map(str, samples_at(positions, self.images, self.run.seed)))
 
     def row(self, rate: float, health: dict[str, Tensor]) -> Row:
         """The next point of the curve: means since the last. The only wait for the device."""

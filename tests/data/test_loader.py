@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +104,60 @@ def test_what_a_worker_makes_lies_in_shared_memory_from_the_start(
     assert all(np.array_equal(found[name].numpy(), made[name]) for name in made)
 
 
+def spoil(folder: Path) -> None:
+    """Zeros in the place of one picture of the second shard."""
+    shard, data = folder / "shards/00001.arrow", bytes(photo_batches(folder).shards.image(20))
+    place = shard.read_bytes().index(data)
+    with shard.open("r+b") as file:  # in place: it may be mapped
+        file.seek(place)
+        file.write(bytes(len(data)))
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_damaged_photo_ends_the_run_with_a_line_that_names_it(
     workers: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(photos, tmp_path / "copy"))
-    batches = photo_batches(folder)
-    shard, data = folder / "shards/00001.arrow", bytes(batches.shards.image(20))
-    content = shard.read_bytes()
-    assert content.count(data) == 1
-    shard.write_bytes(content.replace(data, bytes(len(data))))
+    spoil(folder)
     monkeypatch.setenv("MIMFLOW_WORKERS", workers)
     with pytest.raises(ValueError, match=r"^[^\n]*00001\.arrow: \d\d\.jpg: no picture [^\n]*$"):
         loaded(photo_batches(folder))
+
+
+def test_a_signal_to_every_process_of_a_job_ends_no_worker(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIMFLOW_WORKERS", "2")
+    begun = load(photo_batches(photos), 0, 7)
+    got = [{k: x.clone() for k, x in next(begun).items()}]
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(worker.pid, number)  # type: ignore[arg-type]
+    got += [{k: x.clone() for k, x in batch.items()} for batch in begun]
+    monkeypatch.setenv("MIMFLOW_WORKERS", "0")
+    assert equal(got, loaded(photo_batches(photos)))
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.parametrize("end", ["a damaged photo", "a caller that stops"])
+def test_no_worker_outlives_its_loader(
+    end: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIMFLOW_WORKERS", "2")
+    folder = Path(shutil.copytree(photos, tmp_path / "copy"))
+    begun = load(photo_batches(folder), 0, 40)
+    next(begun)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    if end == "a damaged photo":
+        spoil(folder)
+        with pytest.raises(ValueError):
+            list(begun)
+    else:
+        del begun
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def batches_of(
@@ -194,3 +240,26 @@ def test_a_decoded_batch_is_the_stored_image_when_nothing_is_changed(
         np.array_equal(moved["image"][i], shards.pixels(int(s), 1 << 20))
         for i, s in enumerate(moved["sample"])
     )
+
+
+# Leaves a loader in the middle, its iterator held to the end.
+LEFT = r"""
+import sys
+from pathlib import Path
+from test_loader import photo_batches
+from mimflow.data.loader import load
+begun = load(photo_batches(Path(sys.argv[1])), 0, 7)
+next(begun)
+sys.begun = begun
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_though_its_workers_are_deaf_and_in_the_middle(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIMFLOW_WORKERS", "2")
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{here}:{here.parent}")
+    command = [sys.executable, "-c", LEFT, str(photos)]
+    assert subprocess.run(command, timeout=60).returncode == 0
