@@ -60,9 +60,9 @@ def _dvclive(name: str) -> Iterator[Logger]:
     with Live(folder, save_dvc_exp=False, dvcyaml=None, cache_images=False) as live:
 
         def log(images: int, values: Values) -> None:
+            live.step = images
             for key, x in _numbers(values).items():
                 live.log_metric(key, x)
-            live.step = images
             live.make_summary()
 
         yield log

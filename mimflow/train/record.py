@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +52,8 @@ class Record:
         path = Path("logs") / self.stage / f"{self.name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.live = self._live() if self.tells and sys.stderr.isatty() else None
-        with path.open("a", buffering=1) as self.log, open_loggers(self.name) as self.loggers:
+        with path.open("a", buffering=1) as self.log, ExitStack() as stack:
+            self.loggers = stack.enter_context(open_loggers(self.name)) if self.tells else []
             self.event("resume" if first else "start", images=first, of=total)
             if first:
                 self._say(f"{self.name}: resumed after {first:,} of {total:,} images")
@@ -89,7 +90,7 @@ class Record:
         if row is not None:
             self.loss = row["loss"]
             self.event("row", **row, **self.machine())
-            for logger in self.loggers if self.tells else ():
+            for logger in self.loggers:
                 logger(done, {**row, **self.machine()})
         if self.live:
             self.live.update(self.task, completed=done, text=self._text())
