@@ -38,8 +38,8 @@ figure { display: inline-block; margin: 1rem 2rem 1rem 0 }
 {% for note in notes %}<p>{{ note }}</p>
 {% endfor %}
 <h2>Loss and health</h2>
-<p>Rank: the effective number of dimensions of an image's mean token (RankMe), 1 when all images look
-alike to the encoder. Similarity: the mean cosine between two tokens of an image, 1 when they
+<p>Rank: the effective number of dimensions of an image's mean token (RankMe), 1 when all images
+look alike to the encoder. Similarity: the mean cosine between two tokens of an image, 1 when they
 collapsed.</p>
 {{ curves | safe }}
 <h2>What was learned</h2>
@@ -68,11 +68,8 @@ def _curves(runs: list[str], folder: Path) -> str:
     """Loss and health against images seen, a panel for each, as SVG; the same bytes each time."""
     import matplotlib.pyplot as plt
 
-    curves = {
-        name: np.genfromtxt(folder / name / "losses.csv", delimiter=",", names=True, ndmin=1)
-        for name in runs
-    }
-    shown = list(dict.fromkeys(n for curve in curves.values() for n in curve.dtype.names))
+    curves = {name: _columns(folder / name / "losses.csv") for name in runs}
+    shown = list(dict.fromkeys(value for curve in curves.values() for value in curve))
     shown.remove("samples")
     height = 2.5 * -(-len(shown) // 2)
     with mpl.rc_context({"svg.hashsalt": "mimflow", "font.size": 10}):
@@ -82,7 +79,7 @@ def _curves(runs: list[str], folder: Path) -> str:
             panel.set_axis_off()
         for panel, value in zip(panels.flat, shown, strict=False):
             for number, (name, curve) in enumerate(curves.items()):
-                if value in curve.dtype.names:
+                if value in curve:
                     colour = f"C{number % 10}"  # of a run, the same in every panel
                     panel.plot(curve["samples"], curve[value], color=colour, label=name)
             panel.set(xlabel="images seen", title=value.replace("_", " "))
@@ -92,3 +89,8 @@ def _curves(runs: list[str], folder: Path) -> str:
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
     return out.getvalue()
+
+
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    table = np.genfromtxt(path, delimiter=",", names=True, ndmin=1)
+    return {name: table[name] for name in table.dtype.names or ()}
