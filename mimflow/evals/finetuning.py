@@ -30,6 +30,7 @@ from mimflow.ranks import Processes
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.loop import train
 from mimflow.train.parallel import prepare
+from mimflow.train.processes import from_first
 from mimflow.train.record import Record
 from mimflow.train.step import PRECISION
 
@@ -70,7 +71,7 @@ class Tuning:
 
     def _seed(self, seed: int, images: Chosen, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
         done = self.state / f"seed{seed}.safetensors"
-        if done.exists():
+        if from_first("done" if done.exists() else None):
             return load_file(done)["label"]
         how = self.how.model_copy(update={"seed": seed})
         prepare(how.compute)
