@@ -6,6 +6,7 @@ Needs neither the data nor a cluster. What cannot be known is said to be unknown
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,20 +109,22 @@ def _jobs(stage: Stage, stages: dict[str, Stage], parts: int) -> int:
 def _hours(
     name: str, run: dict[str, Any], rates: dict[str, float], file: Path
 ) -> tuple[float | None, str]:
-    """GPU-hours (or process-hours) of a run, and where the rate comes from."""
+    """GPU-hours (or process-hours) of a run, and where the rate comes from: stated, recorded for a
+    run of that name with as much arithmetic an image, or what a large GPU would do.
+    """
     stated = rates.get(name, rates.get(""))
     if stated:
         return run["samples"] / stated / 3600, f"{stated:,.0f} images/s a GPU, stated"
+    flops = flops_of(name, run)
     for path in (
         Path(f"costs/pretrain/{name}.json"),
         Path(f"results/{file.stem}/costs/pretrain-{name}.json"),
     ):
-        if path.exists():
-            cost = json.loads(path.read_bytes())
+        cost = json.loads(path.read_bytes()) if path.exists() else {}
+        if cost and flops is not None and math.isclose(cost["gflop_per_image"] * 1e9, flops):
             rate = cost["images"] / cost["seconds"] / cost.get("processes", 1)
             source = f"{rate:,.0f} images/s on one {cost['device']}, recorded in {path}"
             return run["samples"] / rate / 3600, source
-    flops = flops_of(name, run)
     if flops is None:
         return None, "no recorded rate: state one with --images-per-second, or run it for a minute"
     what = f"{flops / 1e9:,.1f} GFLOP an image, {USED:.0%} of the peak of one {DEVICE} (arithmetic)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mimflow.__main__ import main
 from mimflow.params.read import read_yaml
 from mimflow.plan import make_plan
 from mimflow.report.plan import stated
+from mimflow.sizes import flops_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,11 +97,15 @@ def test_a_mistake_in_the_file_is_told_apart_from_absent_data() -> None:
         make_plan(large(num_shards=0), {}, None)
 
 
-def test_a_recorded_rate_is_used() -> None:
+def test_a_recorded_rate_is_used_where_an_image_costs_the_same() -> None:
     Path("costs/pretrain").mkdir(parents=True)
-    Path("costs/pretrain/mae.json").write_text(
-        '{"images": 3600, "seconds": 1.0, "processes": 2, "device": "some GPU"}'
-    )
-    hours, source = make_plan(large(), {"mae-half": 1.0}, None).hours["mae"]
-    assert hours == pytest.approx(1600 * 1_281_167 / 1800 / 3600) and "some GPU" in source
+    file = large()
+    cost = {"images": 3600, "seconds": 1.0, "processes": 2, "device": "some GPU"}
+    flops = flops_of("mae", read_yaml(file)["runs"]["mae"])
+    assert flops is not None
+    for gflop, used in ((flops / 1e9, True), (flops / 2e9, False)):
+        Path("costs/pretrain/mae.json").write_text(json.dumps(cost | {"gflop_per_image": gflop}))
+        hours, source = make_plan(file, {"mae-half": 1.0}, None).hours["mae"]
+        assert ("some GPU" in source) == used
+        assert (hours == pytest.approx(1600 * 1_281_167 / 1800 / 3600)) == used
     assert stated(["5", "mae=7"]) == {"": 5.0, "mae": 7.0}
