@@ -1,0 +1,29 @@
+"""Where tests make teachers: a toy data set, one process, the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimflow.data.shards import Shards
+from mimflow.ranks import Processes
+from mimflow.teachers.frozen import Teacher, open_teacher, save_teacher
+from mimflow.teachers.place import Made, Place
+
+VIT: dict[str, Any] = {"kind": "vit", "name": "vit_tiny_patch16_224", "img_size": 32}
+VIT |= {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+IMAGES = "data/index.json"
+
+
+def place(shards: Shards, state: Path) -> Place:
+    return Place("t", state, shards, Processes(0, 1, 0), torch.device("cpu"))
+
+
+def saved(made: Made, shards: Shards, folder: Path, kind: str) -> Teacher:
+    """As the stage writes it, opened again."""
+    data = {"mean": shards.mean, "std": shards.std}
+    card = {"licence": None, **made.card, "teacher": kind, "data": data}
+    save_teacher(folder, made.encoder, card, made.projection)
+    return open_teacher(folder / "weights.safetensors")
