@@ -54,3 +54,8 @@ class MoCoTeacher(Budget):
     heads: Heads
     temperature: Positive
     momentum: Ratio
+
+    def model_post_init(self, context: object) -> None:
+        super().model_post_init(context)
+        if self.compute.parallel == "fsdp":  # the slow network follows in the middle of a step
+            raise ValueError("compute.parallel 'fsdp' is not for MoCo v3; allowed: ddp")
