@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mimflow.params.fields import Augment, Count, PlainViT, Positive, Ratio, Section
-from mimflow.params.teachers import Images
+from mimflow.params.teachers import Images, RunFile
 from mimflow.params.training import Budget
 
 
@@ -30,14 +30,20 @@ class Text(Section):
 
 class CaptionTeacher(Budget):
     """`joint`: width of the space where images and captions meet; `temperature`: its first value,
-    which is learned (CLIP: 0.07). `window`, `augment`: as of a run.
+    which is learned (CLIP: 0.07). `window`, `augment`: as of a run. `needs`: the images alone, or
+    runs/NAME/encoder.safetensors, whose weights the image tower begins with.
     """
 
     kind: Literal["caption"]
-    needs: Images
+    needs: Images | RunFile
     window: Annotated[int, Field(ge=16)] | None
     encoder: PlainViT
     augment: Augment
     text: Text
     joint: Count
     temperature: Positive
+
+    def model_post_init(self, context: object) -> None:
+        super().model_post_init(context)
+        if self.augment.flip:
+            raise ValueError("augment.flip true: a caption's left and right would be wrong")

@@ -16,7 +16,7 @@ class Targets(Section):
     there are; epoch e of a run sees crop e mod `crops`. `seed`, `img_size` and `augment` are those
     of the runs that read the targets, `encoder.img_size` of them.
 
-    `keep`: what is stored, in `storage`; `norm`: after the teacher's final norm. `num_shards`:
+    `norm`: after the teacher's final norm. `storage`: of each number on the disk; `num_shards`:
     files of a crop. `batch`, `precision`: how features are computed.
     """
 
@@ -25,7 +25,6 @@ class Targets(Section):
     seed: Seed
     img_size: Side
     augment: Augment
-    keep: Annotated[list[Literal["tokens", "whole", "attention"]], Field(min_length=1)]
     norm: bool
     storage: Literal["fp16", "fp32"]
     num_shards: Annotated[int, Field(ge=1, le=10_000)]
@@ -34,7 +33,5 @@ class Targets(Section):
     threads: Threads
 
     def model_post_init(self, context: object) -> None:
-        if len(set(self.keep)) != len(self.keep):
-            raise ValueError(f"keep {self.keep}: each once")
         if self.augment.kind == "shift" and self.augment.amount >= self.img_size:
             raise ValueError(f"augment.amount {self.augment.amount} shifts the whole image away")

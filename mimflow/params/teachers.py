@@ -10,6 +10,7 @@ from mimflow.params.fields import Count, Encoder, Section, Seed
 from mimflow.params.sections import Colours, Scales, Timm
 
 Images = Literal["data/index.json"]  # what a teacher needs that is made from the images alone
+RunFile = Annotated[str, Field(pattern=r"^runs/[a-z][a-z0-9_-]*/encoder\.safetensors$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -36,7 +37,7 @@ class RunTeacher(Section):
     """The encoder of a finished run; `needs`: runs/NAME/encoder.safetensors."""
 
     kind: Literal["run"]
-    needs: Annotated[str, Field(pattern=r"^runs/[a-z][a-z0-9_-]*/encoder\.safetensors$")]
+    needs: RunFile
 
 
 class RandomTeacher(Section):
