@@ -55,7 +55,8 @@ class Stored:
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{index}: not the index of stored targets ({error})") from None
         self.folder = index.parent / "shards"
-        self.shapes = {n: tuple(s) for n, s in self.facts["shapes"].items()}
+        shapes = self.facts["shapes"]
+        self.shapes = {n: tuple(shapes[n]) for n in NAMES if n in shapes}  # as in a record
         self.values = sum(prod(s) for s in self.shapes.values())
         self.starts = np.array(starts(self.facts["images"], self.facts["num_shards"]))
         self.open: dict[int, np.memmap[Any, Any]] = {}
