@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from making import IMAGES, VIT, place, saved
+from making import BUDGET, COMPUTE, VIT, place, saved
 from torch import Tensor, nn
 from toy import make_shards
 
@@ -32,15 +32,6 @@ from mimflow.train.clock import Clock
 from mimflow.train.outcome import Interrupted
 
 CPU = torch.device("cpu")
-COMPUTE = {"threads": 1, "precision": "fp32", "micro_batch": 16, "parallel": "ddp"}
-COMPUTE |= {"recompute": False, "compile": False, "tf32": False, "deterministic": True}
-OPTIMISER = {"kind": "adamw", "base_lr": 1.5e-4, "lr_batch": 256, "betas": [0.9, 0.999]}
-OPTIMISER |= {"eps": 1e-8, "weight_decay": 0.1, "undecayed": [], "clip_norm": None}
-OPTIMISER |= {"clip_each": None}
-SCHEDULE = {"shape": "cosine", "warmup": 0.1, "start_lr": 0.0, "final_lr": 0.0}
-SCHEDULE |= {"milestones": [], "gamma": 0.1, "final_decay": None}
-BUDGET = {"needs": IMAGES, "seed": 0, "samples": 192, "batch": 32, "window": None}
-BUDGET |= {"compute": COMPUTE, "optimiser": OPTIMISER, "schedule": SCHEDULE, "skip_non_finite": 0}
 LOOKS = {"smallest": 0.2, "flip": True, "jitter": [0.4, 0.4, 0.2, 0.1], "jitter_chance": 0.8}
 LOOKS |= {"grey": 0.2, "blur": [1.0, 0.1], "solarise": [0.0, 0.2]}
 MOCO = {**BUDGET, "kind": "mocov3", "encoder": VIT, "views": LOOKS, "temperature": 0.2}
