@@ -27,7 +27,13 @@ OPTIMISER |= {"eps": 1e-8, "weight_decay": 0.1, "undecayed": [], "clip_norm": No
 OPTIMISER |= {"clip_each": None}
 SCHEDULE: dict[str, Any] = {"shape": "cosine", "warmup": 0.1, "start_lr": 0.0, "final_lr": 0.0}
 SCHEDULE |= {"milestones": [], "gamma": 0.1, "final_decay": None}
-BUDGET: dict[str, Any] = {"needs": IMAGES, "seed": 0, "samples": 192, "batch": 32, "window": None}
+BUDGET: dict[str, Any] = {
+    "needs": IMAGES,
+    "seed": 0,
+    "samples": 192,
+    "batch": 32,
+    "order_window": None,
+}
 BUDGET |= {"compute": COMPUTE, "optimiser": OPTIMISER, "schedule": SCHEDULE, "skip_non_finite": 0}
 
 

@@ -30,13 +30,13 @@ class Text(Section):
 
 class CaptionTeacher(Budget):
     """`joint`: width of the space where images and captions meet; `temperature`: its first value,
-    which is learned (CLIP: 0.07). `window`, `augment`: as of a run. `needs`: the images alone, or
-    runs/NAME/encoder.safetensors, whose weights the image tower begins with.
+    which is learned (CLIP: 0.07). `order_window`, `augment`: as of a run. `needs`: the images
+    alone, or runs/NAME/encoder.safetensors, whose weights the image tower begins with.
     """
 
     kind: Literal["caption"]
     needs: Images | RunFile
-    window: Annotated[int, Field(ge=16)] | None
+    order_window: Annotated[int, Field(ge=16)] | None
     encoder: PlainViT
     augment: Augment
     text: Text

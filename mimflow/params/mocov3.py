@@ -43,12 +43,12 @@ class Heads(Section):
 
 class MoCoTeacher(Budget):
     """`temperature`: of the loss (published: 0.2); `momentum`: of the second network at the start,
-    1 at the end (published: 0.99). `window`: as of a run.
+    1 at the end (published: 0.99). `order_window`: as of a run.
     """
 
     kind: Literal["mocov3"]
     needs: Images
-    window: Annotated[int, Field(ge=16)] | None
+    order_window: Annotated[int, Field(ge=16)] | None
     encoder: PlainViT
     views: Contrast
     heads: Heads

@@ -152,7 +152,6 @@ def make(params: CaptionTeacher, place: Place) -> Made:
         views(params, text),
         finish(mean, std, place.device),
         params,
-        params.window,
         place,
     )
     card: dict[str, Any] = {**described(params.encoder), "mean": mean, "std": std}

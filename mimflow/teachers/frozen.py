@@ -177,6 +177,7 @@ def open_teacher(path: Path) -> Teacher:
     card = read_card(path)
     tensors = load_file(path)
     projection = tensors.pop("head.weight") if card["projection"] else None
-    encoder = build_encoder(card)
+    with torch.random.fork_rng(devices=[]):  # a run draws its first weights as without a teacher
+        encoder = build_encoder(card)
     encoder.load_state_dict(tensors)
     return Teacher(encoder, card, projection)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import Views
 from mimflow.data.loader import Batches
-from mimflow.params.training import Budget
+from mimflow.params.caption import CaptionTeacher
+from mimflow.params.mocov3 import MoCoTeacher
 from mimflow.teachers.place import Place
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.loop import train
@@ -27,8 +28,7 @@ def trained(
     build: Callable[[], Method],
     views: Views,
     render: Render,
-    params: Budget,
-    window: int | None,
+    params: MoCoTeacher | CaptionTeacher,
     place: Place,
 ) -> Method:
     """What `build` makes, trained from the newest state on, in evaluation mode on the CPU.
@@ -46,7 +46,13 @@ def trained(
     processes = place.processes
     share = processes.rank, processes.count
     batches = Batches(
-        place.shards, views, params.batch, params.seed, MAX_PIXELS, *share, window=window
+        place.shards,
+        views,
+        params.batch,
+        params.seed,
+        MAX_PIXELS,
+        *share,
+        window=params.order_window,
     )
     keep = Checkpoints(place.state, writer=processes.rank == 0)
     record = Record("teachers", place.key, place.device, processes)

@@ -156,6 +156,15 @@ def test_the_seed_draws_the_random_teacher_and_its_file_is_the_same_each_time(
     assert files[0] == files[1] != files[2]
 
 
+def test_opening_a_teacher_draws_nothing(shards: Shards, tmp_path: Path) -> None:
+    drawn(shards, tmp_path)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    open_teacher(tmp_path / "weights.safetensors")
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_a_file_that_is_no_teacher_is_named(shards: Shards, tmp_path: Path) -> None:
     save_encoder(tmp_path / "e.safetensors", torch.nn.Linear(2, 2), {})
     for name in ("e.safetensors", "nothing.safetensors"):
