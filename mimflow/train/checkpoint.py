@@ -22,6 +22,7 @@ import torch
 from mimflow.files import replacing, write
 from mimflow.train.outcome import Superseded
 from mimflow.train.parallel import mapped, whole
+from mimflow.train.processes import from_first
 
 KEPT = 2
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, UnpicklingError, KeyError)
@@ -90,20 +91,37 @@ class Checkpoints:
             )
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest state that can be read, or None; one that can not is said and passed over."""
+        """The newest state that can be read, or None; one that can not is said and passed over.
+
+        The writer looks and every process reads what it found: what lies in the folder may change
+        between two looks. Raises ValueError where another process can not read it.
+        """
+        found, state = self._newest() if self.writer else (None, None)
+        name = from_first(found)
+        if self.writer or name is None:
+            return state
+        try:
+            return self._read(self.folder / name)
+        except _UNREADABLE as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{self.folder / name}: the first process read it ({reason})"
+            ) from None
+
+    def _newest(self) -> tuple[str | None, dict[str, Any] | None]:
         for file in reversed(self._files()):
             try:
-                state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-                if state["run"] != self.folder.name:
-                    raise ValueError(f"it is of {state['run']}")
-                return dict(state)
+                return file.name, self._read(file)
             except _UNREADABLE as error:
-                if self.writer:
-                    reason = str(error).splitlines()[0]
-                    print(
-                        f"{file}: not readable, the one before is used ({reason})", file=sys.stderr
-                    )
-        return None
+                reason = str(error).splitlines()[0]
+                print(f"{file}: not readable, the one before is used ({reason})", file=sys.stderr)
+        return None, None
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        if state["run"] != self.folder.name:
+            raise ValueError(f"it is of {state['run']}")
+        return dict(state)
 
     def drop(self) -> None:
         """Removes everything: the run is complete. Another process's state stays, and

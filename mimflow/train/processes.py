@@ -49,6 +49,15 @@ def together() -> bool:
     return dist.is_initialized() and dist.get_world_size() > 1
 
 
+def from_first(word: str | None) -> str | None:
+    """What the first process says, on every process."""
+    if not together():
+        return word
+    words = [word]
+    dist.broadcast_object_list(words, src=0, device=torch.device("cpu"))
+    return words[0]
+
+
 def total(x: Tensor) -> Tensor:
     """The sum of `x` over all ranks; not for gradients."""
     x = x.detach().clone()

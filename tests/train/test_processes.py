@@ -62,7 +62,9 @@ def launch(processes: int, data: Path, out: Path, cases: list[str]) -> None:
     if processes == 1:
         start = []
     command = [sys.executable, *start, str(HERE / "several.py"), str(data), str(out), *cases]
-    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=environment, cwd=out, capture_output=True, text=True, timeout=500
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 

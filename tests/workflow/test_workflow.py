@@ -319,25 +319,34 @@ def test_a_waiting_job_refuses_what_was_not_planned(repo: Repository) -> None:
     assert "changed since this job was planned" in text and "\n" not in text.strip()
 
 
-def test_a_kill_in_the_middle_of_pretraining_changes_no_bit(repo: Repository) -> None:
-    run = repo.path / "runs/mae"
-    before = {p.name: p.read_bytes() for p in run.iterdir()}
-    shutil.rmtree(run)
+@pytest.mark.parametrize(
+    ("stage", "key", "log", "outputs", "checkpoints"),
+    [
+        ("pretrain", "mae", "mae", "runs/mae/*", 20),
+        ("finetune", "random", "random-0", "metrics/finetune/random*", 3),
+    ],
+)
+def test_a_kill_in_the_middle_of_training_changes_no_bit(
+    repo: Repository, stage: str, key: str, log: str, outputs: str, checkpoints: int
+) -> None:
+    before = {p.name: p.read_bytes() for p in repo.path.glob(outputs)}
+    for name in before:
+        (repo.path / outputs).with_name(name).unlink()
     environment = {**os.environ, "MIMFLOW_CHECKPOINT_SECONDS": "0", "OMP_WAIT_POLICY": "PASSIVE"}
+    told = repo.path / f"logs/{stage}/{log}.jsonl"
+    command = ["python", "-m", f"stages.{stage}", key]
     for number in (signal.SIGKILL, signal.SIGTERM):
-        log = (repo.path / "logs/pretrain/mae.jsonl").read_text().count('"checkpoint"')
-        trainer = subprocess.Popen(
-            [sys.executable, "-m", "stages.pretrain", "mae"], cwd=repo.path, env=environment
-        )
-        while (repo.path / "logs/pretrain/mae.jsonl").read_text().count('"checkpoint"') < log + 20:
+        seen = told.read_text().count('"checkpoint"')
+        trainer = subprocess.Popen([sys.executable, *command[1:]], cwd=repo.path, env=environment)
+        while told.read_text().count('"checkpoint"') < seen + checkpoints:
             assert trainer.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
         trainer.send_signal(number)
         assert trainer.wait() == (-9 if number == signal.SIGKILL else 75)
-        assert not (run / "encoder.safetensors").exists()
-    assert "resumed after" in repo("python", "-m", "stages.pretrain", "mae", CI="")
-    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
-    assert not list((repo.path / "state").glob("pretrain-mae-*"))
+        assert not list(repo.path.glob(outputs))
+    assert "resumed after" in repo(*command, CI="")
+    assert {p.name: p.read_bytes() for p in repo.path.glob(outputs)} == before
+    assert not list((repo.path / "state").glob(f"{stage}-{key}-*"))
     repo("mimflow", "sync")
     assert repo.planned() == set() and repo.stale() == set()
 
