@@ -5,95 +5,87 @@ One repository, the tests in order. Its method is the benchmark's student, put w
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+import yaml
+from repository import PROFILE, ROOT, Repository, make_repository
 from safetensors.torch import save_file
-from test_workflow import PROFILE, ROOT, Repository, made_repository
 
 from mimflow.files import sha256
+from mimflow.params.read import read_yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 KWARGS = {"img_size": 32, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
 BELOW = ("taught_features", "knn", "linear")
 
 
+TEACHERS: dict[str, Any] = {
+    "given": {
+        "kind": "imported",
+        "needs": "data/given.safetensors",
+        "timm": {"name": "vit_tiny_patch16_224", "kwargs": KWARGS},
+        "names": "timm",
+        "projection": None,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "licence": None,
+    },
+    "first": {"kind": "run", "needs": "runs/mae/encoder.safetensors"},
+    "other": {"kind": "random", "needs": "data/index.json", "seed": 1},
+}
+TARGETS: dict[str, Any] = {"needs": "teachers/other/weights.safetensors", "crops": 2, "seed": 0}
+TARGETS |= {"img_size": 32, "augment": {"kind": "shift", "amount": 4, "flip": True}}
+TARGETS |= {"norm": True, "storage": "fp16", "num_shards": 2, "batch": 100}
+TARGETS |= {"precision": "bf16", "threads": 1}
+NEEDS = {
+    "of-given": "teachers/given/weights.safetensors",
+    "of-first": "teachers/first/weights.safetensors",
+    "of-stored": "targets/stored/index.json",
+}
+
+
+@contextmanager
+def changed(repo: Repository) -> Iterator[dict[str, Any]]:
+    """params.yaml as a dictionary, written back."""
+    path = repo.path / "params.yaml"
+    values = read_yaml(path)
+    yield values
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
 @pytest.fixture(scope="module")
-def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
-    repo = made_repository(tmp_path_factory.mktemp("teachers") / "repo")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    repo = make_repository(tmp_path_factory.mktemp("teachers") / "repo")
     for name, place in (("student", "methods/student"), ("student_params", "params/student")):
         text = (ROOT / "benchmarks" / f"{name}.py").read_text()
         text = text.replace("benchmarks.student_params", "mimflow.params.student")
         (repo.path / "mimflow" / f"{place}.py").write_text(text)
-    repo.edit("dvc.yaml", "      - code/mae.json\n", "      - code/mae.json\n      - code/student.json\n")
+    repo.edit("dvc.yaml", "- code/mae.json\n", "- code/mae.json\n      - code/student.json\n")
     torch.manual_seed(0)
     given = timm.create_model("vit_tiny_patch16_224", **KWARGS)
     save_file(given.state_dict(), repo.path / "data/given.safetensors")
-    text = (repo.path / "params.yaml").read_text()
-    run = re.search(r"^  mae:\n(.*?)^  mae-half:", text, re.M | re.S)
-    assert run
-    body = re.sub(r"    norm_pixels.*?(?=^  |\Z)", "", run[1], flags=re.S | re.M)
-    body = body[: body.index("    norm_pixels")] if "norm_pixels" in body else body
-    body = body.replace("method: mae", "method: student")
-    seven = {
-        name: body.replace("    seed: 0\n", f"    needs: {needs}\n    seed: 0\n", 1)
-        for name, needs in (
-            ("of-given", "teachers/given/weights.safetensors"),
-            ("of-first", "teachers/first/weights.safetensors"),
-            ("of-stored", "targets/stored/index.json"),
-        )
-    }
-    taught = "".join(f"  {name}:\n{text}" for name, text in seven.items())
-    repo.edit("params.yaml", "taught: {}", "taught:\n" + taught + "#")
-    repo.edit("params.yaml", "teachers: {}", TEACHERS.format(
-        sha256=sha256(repo.path / "data/given.safetensors"), kwargs=json.dumps(KWARGS)
-    ) + "#")
-    repo.edit("params.yaml", "targets: {}", TARGETS + "#")
-    for task in ("knn", "linear"):
-        repo.edit("params.yaml", f"  {task}: [mae,", f"  {task}: [of-given, of-first, of-stored, mae,")
-    yield repo
-
-
-TEACHERS = """teachers:
-  given:
-    kind: imported
-    needs: data/given.safetensors
-    sha256: {sha256}
-    timm: {{name: vit_tiny_patch16_224, kwargs: {kwargs}}}
-    names: timm
-    projection: null
-    mean: [0.5, 0.5, 0.5]
-    std: [0.25, 0.25, 0.25]
-    licence: null
-  first:
-    kind: run
-    needs: runs/mae/encoder.safetensors
-  other:
-    kind: random
-    needs: data/index.json
-    seed: 1
-    encoder: {{kind: vit, name: vit_tiny_patch16_224, img_size: 32, patch_size: 4, embed_dim: 32, depth: 2, num_heads: 2}}
-"""
-TARGETS = """targets:
-  stored:
-    needs: teachers/other/weights.safetensors
-    crops: 2
-    seed: 0
-    img_size: 32
-    augment: {kind: shift, amount: 4, flip: true}
-    norm: true
-    storage: fp16
-    num_shards: 2
-    batch: 100
-    precision: bf16
-    threads: 1
-"""
+    with changed(repo) as values:
+        mae = values["runs"]["mae"]
+        values["teachers"] = copy.deepcopy(TEACHERS)
+        values["teachers"]["given"]["sha256"] = sha256(repo.path / "data/given.safetensors")
+        values["teachers"]["other"]["encoder"] = mae["encoder"]
+        values["targets"] = {"stored": TARGETS}
+        run = {k: x for k, x in mae.items() if k not in ("decoder", "norm_pixels")}
+        run |= {"method": "student", "samples": 640}
+        values["taught"] = {name: {**run, "needs": needs} for name, needs in NEEDS.items()}
+        for task in ("knn", "linear"):
+            values["evaluate"][task] += list(NEEDS)
+    return repo
 
 
 def ran(text: str) -> set[str]:
@@ -111,8 +103,8 @@ def test_snakemake_makes_teachers_targets_and_their_runs_and_dvc_agrees(repo: Re
 
 
 def test_a_swapped_teacher_reruns_its_run_and_nothing_else(repo: Repository) -> None:
-    given, other = (f"teachers/{name}/weights.safetensors" for name in ("given", "other"))
-    repo.edit("params.yaml", f"    needs: {given}", f"    needs: {other}")
+    with changed(repo) as values:
+        values["taught"]["of-given"]["needs"] = "teachers/other/weights.safetensors"
     own = {f"{stage}@of-given" for stage in ("taught", *BELOW)} | {"report"}
     assert repo.planned() == own
     assert ran(repo("dvc", "repro")) == {"code", *own}
@@ -121,10 +113,10 @@ def test_a_swapped_teacher_reruns_its_run_and_nothing_else(repo: Repository) -> 
 
 
 def test_a_changed_teacher_reruns_what_is_built_on_it_and_nothing_else(repo: Repository) -> None:
-    repo.edit("params.yaml", "    kind: random\n    needs: data/index.json\n    seed: 1", "    kind: random\n    needs: data/index.json\n    seed: 2")
+    with changed(repo) as values:
+        values["teachers"]["other"]["seed"] = 2
     runs = {f"{stage}@{run}" for run in ("of-given", "of-stored") for stage in ("taught", *BELOW)}
-    targets = {"targets_stored"} if "targets_stored" in repo.planned() else {"targets@stored"}
-    assert repo.planned() == runs | targets | {"teachers@other", "report"}
+    assert repo.planned() == runs | {"teachers@other", "targets_stored", "report"}
     repo("snakemake", *PROFILE)
     assert repo.stale() == set() and repo.planned() == set()
     assert ran(repo("dvc", "repro")) == set()
@@ -143,29 +135,57 @@ def test_dvc_makes_the_same_bytes(repo: Repository) -> None:
     assert repo.planned() == set() and repo.stale() == set()
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "line"),
-    [
-        ("needs: data/given.safetensors", "needs: data/givn.safetensors",
-         "params.yaml: teachers.given.needs: no such file or folder: 'data/givn.safetensors' (nearest: data/given.safetensors)"),
-        ("kind: imported", "kind: import", "params.yaml: teachers.given.kind: 'import' (nearest: imported;"),
-        ("needs: teachers/first/", "needs: teachers/frist/",
-         "params.yaml: taught.of-first.needs: 'teachers/frist/weights.safetensors' is made by nothing (nearest: teachers/first/"),
-        ("    sha256: ", "    sha256: 0", "params.yaml: teachers.given.sha256:"),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_one_line_and_exit_2(repo: Repository, old: str, new: str, line: str) -> None:
+MISTAKES: list[tuple[str, Any, str]] = [
+    (
+        "teachers.given.needs",
+        "data/givn.safetensors",
+        "no such file or folder: 'data/givn.safetensors' (nearest: data/given.safetensors)",
+    ),
+    ("teachers.given.kind", "import", "'import' (nearest: imported;"),
+    (
+        "taught.of-first.needs",
+        "teachers/frist/weights.safetensors",
+        "'teachers/frist/weights.safetensors' is made by nothing (nearest: teachers/first/",
+    ),
+    ("teachers.first.needs", "runs/of-first/encoder.safetensors", "it comes back to itself"),
+    ("targets.stored.storage", "fp8", "'fp8' is not allowed: it should be"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "line"), MISTAKES)
+def test_a_mistake_is_one_line_and_exit_2(
+    repo: Repository, key: str, value: object, line: str
+) -> None:
     before = (repo.path / "params.yaml").read_text()
-    repo.edit("params.yaml", old, new)
+    with changed(repo) as values:
+        section, name, last = key.split(".")
+        values[section][name][last] = value
     text = repo("python", "-m", "stages.teachers", "given", code=2)
     (repo.path / "params.yaml").write_text(before)
-    assert text.startswith(line) and "Traceback" not in text, text
+    assert text.startswith(f"params.yaml: {key}: {line}") and "Traceback" not in text, text
 
 
-def test_a_file_of_another_hash_is_refused_with_exit_2(repo: Repository) -> None:
-    digest = sha256(repo.path / "data/given.safetensors")
-    repo.edit("params.yaml", digest, "0" * 64)
-    text = repo("python", "-m", "stages.teachers", "given", code=2)
-    repo.edit("params.yaml", "0" * 64, digest)
-    assert f"sha256 is {digest}, but teachers.given.sha256 expects 000" in text
-    assert "Traceback" not in text
+def test_wrong_files_are_refused_with_exit_2_and_no_code_runs(repo: Repository) -> None:
+    before = (repo.path / "params.yaml").read_text()
+    digest, ran = sha256(repo.path / "data/given.safetensors"), repo.path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (ran,))
+
+    torch.save({"model": Evil()}, repo.path / "data/evil.pth")
+    evil = {"needs": "data/evil.pth", "sha256": sha256(repo.path / "data/evil.pth")}
+    deeper = {"timm": {"name": "vit_tiny_patch16_224", "kwargs": {**KWARGS, "depth": 3}}}
+    wider = {"timm": {"name": "vit_tiny_patch16_224", "kwargs": {**KWARGS, "embed_dim": 64}}}
+    for change, line in (
+        ({"sha256": "0" * 64}, f"sha256 is {digest}, but teachers.given.sha256 expects 000"),
+        (deeper, "has no blocks.2.norm1.weight, blocks.2.norm1.bias"),
+        (wider, "is (1, 1, 32), but timm's vit_tiny_patch16_224 with"),
+        (evil, "data/evil.pth: not a checkpoint of tensors alone"),
+    ):
+        with changed(repo) as values:
+            values["teachers"]["given"] |= change
+        text = repo("python", "-m", "stages.teachers", "given", code=2)
+        (repo.path / "params.yaml").write_text(before)
+        assert line in text and "Traceback" not in text, text
+    assert not ran.exists()
