@@ -26,7 +26,7 @@ from mimflow.params.read import read_yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 KWARGS = {"img_size": 32, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
-BELOW = ("taught_features", "knn", "linear")
+BELOW = ("taught_features", "knn")
 
 
 TEACHERS: dict[str, Any] = {
@@ -83,8 +83,9 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         run = {k: x for k, x in mae.items() if k not in ("decoder", "norm_pixels")}
         run |= {"method": "student", "samples": 640}
         values["taught"] = {name: {**run, "needs": needs} for name, needs in NEEDS.items()}
-        for task in ("knn", "linear"):
-            values["evaluate"][task] += list(NEEDS)
+        del values["runs"]["mae-half"]
+        values["evaluate"] = {task: [] for task in values["evaluate"]}
+        values["evaluate"]["knn"] = ["mae", "random", *NEEDS]
     return repo
 
 
