@@ -123,12 +123,13 @@ def _hours(
 ) -> tuple[float | None, str]:
     """GPU-hours (or process-hours) of a training, and where the rate comes from."""
     kind, _, name = stage.partition("@")
+    told = "pretrain" if kind == "taught" else kind  # by what trains it
     stated = rates.get(name, rates.get(""))
     if stated:
         return run["samples"] / stated / 3600, f"{stated:,.0f} images/s a GPU, stated"
     for path in (
-        Path(f"costs/{kind}/{name}.json"),
-        Path(f"results/{file.stem}/costs/{kind}-{name}.json"),
+        Path(f"costs/{told}/{name}.json"),
+        Path(f"results/{file.stem}/costs/{told}-{name}.json"),
     ):
         if path.exists():
             cost = json.loads(path.read_bytes())

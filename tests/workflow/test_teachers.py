@@ -81,7 +81,8 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         values["teachers"]["other"]["encoder"] = mae["encoder"]
         values["targets"] = {"stored": TARGETS}
         run = {k: x for k, x in mae.items() if k not in ("decoder", "norm_pixels")}
-        run |= {"method": "student", "samples": 640}
+        mae["samples"] = 640
+        run |= {"method": "student", "samples": 320}
         values["taught"] = {name: {**run, "needs": needs} for name, needs in NEEDS.items()}
         del values["runs"]["mae-half"]
         values["evaluate"] = {task: [] for task in values["evaluate"]}
