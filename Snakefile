@@ -30,6 +30,7 @@ rule all:
 
 include: "workflow/rules/shards.smk"
 include: "workflow/rules/encoders.smk"
+include: "workflow/rules/tokenizers.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/report.smk"

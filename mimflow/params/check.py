@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from mimflow.params import sections
 from mimflow.params.fields import Section
+from mimflow.params.needs import needs_mistakes
 from mimflow.params.source import source_mistakes
 from mimflow.params.tasks.attentive import Attentive
 from mimflow.params.tasks.diagnostics import Diagnostics
@@ -23,6 +24,7 @@ from mimflow.params.tasks.finetune import Finetune
 from mimflow.params.tasks.knn import Knn
 from mimflow.params.tasks.linear import Linear
 from mimflow.params.tasks.linear_sgd import LinearSgd
+from mimflow.params.tokenizers import KINDS
 from mimflow.params.training import Training
 
 FILE = Path("params.yaml")
@@ -46,7 +48,8 @@ SECTIONS: dict[str, type[Section]] = {
     "features": sections.Features,
     **TASKS,
 }
-ENTRIES = ("runs", "controls", "encoders")  # sections of named entries
+ENTRIES = ("runs", "staged", "tokenizers", "controls", "encoders")  # sections of named entries
+EMPTY = ("staged", "tokenizers", "encoders")  # of them, those that may have none
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str:
@@ -167,6 +170,7 @@ def check(values: dict[str, Any]) -> None:
             lines += _try(SECTIONS[name], values[name], name)
     if not lines:
         lines = [f"{FILE}: {line}" for line in source_mistakes(values["data"])]
+        lines += [f"{FILE}: {line}" for line in needs_mistakes(values, nearest)]
         lines += [*_weights(values), *_evaluated(values)]
     if lines:
         raise ValueError("\n".join(lines))
@@ -181,8 +185,8 @@ def _try(schema: type[Any], values: object, where: str) -> list[str]:
 
 
 def _entries(section: str, entries: object) -> list[str]:
-    """The mistakes in `runs`, `controls` or `encoders`; of the last there may be none."""
-    if not isinstance(entries, dict) or not (entries or section == "encoders"):
+    """The mistakes in one of ENTRIES."""
+    if not isinstance(entries, dict) or not (entries or section in EMPTY):
         return [f"{FILE}: {section}: at least one named entry is expected"]
     lines = []
     for name, values in entries.items():
@@ -193,17 +197,29 @@ def _entries(section: str, entries: object) -> list[str]:
         if section == "encoders":
             lines += _try(sections.Imported, values, where)
             continue
-        chooser = "method" if section == "runs" else "kind"
+        chooser = "method" if section in ("runs", "staged") else "kind"
         choice = values.get(chooser) if isinstance(values, dict) else None
         try:
-            schema = schema_of(choice) if section == "runs" else CONTROLS[str(choice)]
+            schema = _schema(section, choice)
         except ValueError as error:
             lines.append(f"{FILE}: {where}.{chooser}: {error}")
-        except KeyError:
-            lines.append(f"{FILE}: {where}.{chooser}: {choice!r} ({nearest(choice, CONTROLS)})")
         else:
             lines += _try(schema, values, where)
     return lines
+
+
+def _schema(section: str, choice: object) -> type[Section]:
+    """What an entry of `section` states. Raises ValueError for a choice that is not there."""
+    if section not in ("runs", "staged"):
+        kinds = CONTROLS if section == "controls" else KINDS
+        if choice not in kinds:
+            raise ValueError(f"{choice!r} ({nearest(choice, kinds)})")
+        return kinds[str(choice)]
+    schema = schema_of(choice)
+    if ("needs" in schema.model_fields) != (section == "staged"):
+        place = "runs" if section == "staged" else "staged: it builds on a tokenizer"
+        raise ValueError(f"{choice!r} belongs to the section {place}")
+    return schema
 
 
 def _lists(evaluate: object) -> list[str]:
@@ -245,9 +261,14 @@ def _evaluated(values: dict[str, Any]) -> list[str]:
     """Evaluated names exist, once, and each run is read against the same encoder with random
     weights.
     """
-    runs, controls, encoders = values["runs"], values["controls"], values["encoders"]
+    runs = {**values["runs"], **values["staged"]}
+    controls, encoders = values["controls"], values["encoders"]
     every = [*runs, *controls, *encoders]
     lines = [
+        f"{FILE}: staged.{n}: a run has this name too"
+        for n in sorted({*values["runs"]} & {*values["staged"]})
+    ]
+    lines += [
         f"{FILE}: {section}.{n}: a run has this name too"
         for section in ("controls", "encoders")
         for n in sorted({*runs} & {*values[section]})
