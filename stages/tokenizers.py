@@ -60,7 +60,7 @@ def _train(
     render = finish([0.0] * 3, [1.0] * 3, device)  # a tokenizer sees pictures in [0, 1]
 
     def batches(size: int, rank: int = 0, ranks: int = 1) -> Batches:
-        look, window = module.views(params), params.window
+        look, window = module.views(params), params.order_window
         return Batches(shards, look, size, params.seed, MAX_PIXELS, rank, ranks, window)
 
     def build() -> torch.nn.Module:

@@ -66,7 +66,7 @@ class Trained(Budget):
     img_size: Side
     patch_size: Count
     augment: Augment
-    window: Annotated[int, Field(ge=16)] | None
+    order_window: Annotated[int, Field(ge=16)] | None
     least_perplexity: Ratio
     grace: Fraction
     held_images: Count
