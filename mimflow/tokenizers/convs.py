@@ -10,11 +10,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-GROUPS = 32  # of a group norm; as many as channels where these are fewer
+GROUPS = 32  # of a group norm
+NARROW = 64  # channels below which there are fewer groups: one channel alone loses its colour
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(GROUPS, width), width, eps=1e-6)
+    """The norm of a map of `width` channels: 32 groups, of narrow maps groups of 8."""
+    groups = GROUPS if width >= NARROW else max(width // 8, 1)
+    return nn.GroupNorm(groups, width, eps=1e-6)
 
 
 class Residual(nn.Module):

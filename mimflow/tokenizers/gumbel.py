@@ -29,7 +29,7 @@ def sample(logits: Tensor, draw: Draw, temperature: float, straight: bool) -> Te
     `straight`: 1 for the largest and 0 for all others, with the gradient of the soft ones.
     """
     _, tokens, codes = logits.shape
-    noise = draw.uniform("gumbel", tokens * codes).view(-1, tokens, codes) + TINY
+    noise = draw.uniform("gumbel", tokens * codes).view(-1, tokens, codes).clamp(min=TINY)
     soft = ((logits - (-noise.log()).log()) / temperature).softmax(-1)
     if not straight:
         return soft

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mimflow.data.loader import Batches
@@ -44,7 +45,8 @@ def publish(
     tokenizer.usage.check(counts, 1.0)
     if hasattr(tokenizer, "feature_error"):
         device = next(frozen.parameters()).device
-        errors = [tokenizer.feature_error(x.to(device), end) for x in pictures()]
-        facts["feature_error"] = round(float(sum(map(float, errors)) / len(errors)), 6)
+        with torch.no_grad():
+            errors = [tokenizer.feature_error(x.to(device), end) for x in pictures()]
+        facts["feature_error"] = round(float(torch.stack(errors).mean()), 6)
     write_pictures(folder / "pictures.png", tokenizer, batches, render, params)  # type: ignore[arg-type]
     save_tokenizer(folder, frozen, {**frozen.card, "held": facts, "samples": params.samples})
