@@ -73,8 +73,8 @@ def _train(
     keep = Checkpoints(state, writer=processes.rank == 0)
     record = Record("tokenizers", str(stage.key), device, processes)
     tokenizer: Any = build()
-    if hasattr(tokenizer, "start") and keep.latest() is None:
-        first = batches(params.codebook.start_images)[0]  # type: ignore[attr-defined]
+    if tokenizer.start_images and keep.latest() is None:
+        first = batches(tokenizer.start_images)[0]  # the same on every rank
         tokenizer.start(render({name: torch.as_tensor(x) for name, x in first.items()})["image"])
     own = batches(params.batch, processes.rank, processes.count)
     rows = train(tokenizer, own, render, params, keep, record, processes)

@@ -25,5 +25,5 @@ def tokenizer_of(
         torch.manual_seed(seed)
         tokenizer = Frozen(build_net(net), None, card)
     if folder is not None:
-        save_tokenizer(folder, tokenizer, card)
+        save_tokenizer(folder, tokenizer, {})
     return tokenizer

@@ -19,7 +19,7 @@ class Branch(Section):
 
 
 class BEiTParams(Training):
-    """`needs`: the folder of the tokenizer, tokenizers/NAME. `tokens`: how it sees the crop.
+    """`needs`: the tokenizer, tokenizers/NAME/weights.safetensors. `tokens`: how it sees the crop.
     `jitter`: of colours (published: 0.4; v2: 0.4). `branch`: null for v1.
     """
 

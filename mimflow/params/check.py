@@ -48,8 +48,8 @@ SECTIONS: dict[str, type[Section]] = {
     "features": sections.Features,
     **TASKS,
 }
-ENTRIES = ("runs", "staged", "tokenizers", "controls", "encoders")  # sections of named entries
-EMPTY = ("staged", "tokenizers", "encoders")  # of them, those that may have none
+ENTRIES = ("runs", "taught", "tokenizers", "controls", "encoders")  # sections of named entries
+EMPTY = ("taught", "tokenizers", "encoders")  # of them, those that may have none
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str:
@@ -197,7 +197,7 @@ def _entries(section: str, entries: object) -> list[str]:
         if section == "encoders":
             lines += _try(sections.Imported, values, where)
             continue
-        chooser = "method" if section in ("runs", "staged") else "kind"
+        chooser = "method" if section in ("runs", "taught") else "kind"
         choice = values.get(chooser) if isinstance(values, dict) else None
         try:
             schema = _schema(section, choice)
@@ -210,14 +210,14 @@ def _entries(section: str, entries: object) -> list[str]:
 
 def _schema(section: str, choice: object) -> type[Section]:
     """What an entry of `section` states. Raises ValueError for a choice that is not there."""
-    if section not in ("runs", "staged"):
+    if section not in ("runs", "taught"):
         kinds = CONTROLS if section == "controls" else KINDS
         if choice not in kinds:
             raise ValueError(f"{choice!r} ({nearest(choice, kinds)})")
         return kinds[str(choice)]
     schema = schema_of(choice)
-    if ("needs" in schema.model_fields) != (section == "staged"):
-        place = "runs" if section == "staged" else "staged: it builds on a tokenizer"
+    if ("needs" in schema.model_fields) != (section == "taught"):
+        place = "runs" if section == "taught" else "taught: it needs a tokenizer"
         raise ValueError(f"{choice!r} belongs to the section {place}")
     return schema
 
@@ -261,12 +261,12 @@ def _evaluated(values: dict[str, Any]) -> list[str]:
     """Evaluated names exist, once, and each run is read against the same encoder with random
     weights.
     """
-    runs = {**values["runs"], **values["staged"]}
+    runs = {**values["runs"], **values["taught"]}
     controls, encoders = values["controls"], values["encoders"]
     every = [*runs, *controls, *encoders]
     lines = [
-        f"{FILE}: staged.{n}: a run has this name too"
-        for n in sorted({*values["runs"]} & {*values["staged"]})
+        f"{FILE}: taught.{n}: a run has this name too"
+        for n in sorted({*values["runs"]} & {*values["taught"]})
     ]
     lines += [
         f"{FILE}: {section}.{n}: a run has this name too"

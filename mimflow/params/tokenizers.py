@@ -35,6 +35,16 @@ class Convs(Section):
     blocks: Annotated[int, Field(ge=0)]
 
 
+class Start(Section):
+    """How logits begin (`mimflow/tokenizers/gumbel.py`): by `rounds` of k-means over what an
+    untrained encoder makes of `images`, times `sharpness`.
+    """
+
+    images: Count
+    rounds: Count
+    sharpness: Positive
+
+
 class Codebook(Section):
     """K vectors of length 1 (`mimflow/tokenizers/quantizer.py`).
 
@@ -86,9 +96,10 @@ class Trained(Budget):
 
 
 class DVAE(Trained):
-    """`codes`: K; `dim`: width of a code in the decoder. `temperature` of the Gumbel-softmax, `kl`
-    weight of the divergence from equally frequent codes, in nats a token. `straight`: the decoder
-    sees the one code that was drawn, not the soft mixture. `likelihood`: laplace, of pixels mapped
+    """`codes`: K; `dim`: width of a code in the decoder. `start`: null begins with drawn logits
+    (published), which at small budgets leaves few codes in use. `temperature` of the
+    Gumbel-softmax, `kl` weight of the divergence from equally frequent codes, in nats a token.
+    `straight`: the decoder sees the one code that was drawn, not the soft mixture. `likelihood`: laplace, of pixels mapped
     to 0.8 x + 0.1 (DALL-E), or squared, of pixels in [-1, 1].
     """
 
@@ -96,6 +107,7 @@ class DVAE(Trained):
     codes: Count
     dim: Count
     convs: Convs
+    start: Start | None
     temperature: Anneal
     kl: Anneal
     straight: bool
@@ -152,12 +164,15 @@ class Perceptual(Trained):
 
 
 class VQGAN(Trained):
-    """Gumbel codes with logits, pixels in [-1, 1], and an adversary. `kl` as of a dVAE."""
+    """Gumbel codes with logits, pixels in [-1, 1], and an adversary. `start`, `temperature`, `kl`
+    and `straight` as of a dVAE.
+    """
 
     kind: Literal["vqgan"]
     codes: Count
     dim: Count
     convs: Convs
+    start: Start | None
     temperature: Anneal
     kl: Anneal
     straight: bool

@@ -17,7 +17,7 @@ from mimflow.draw import Draw
 from mimflow.params.tokenizers import DVAE
 from mimflow.tokenizers.convs import Down, Up, as_tokens
 from mimflow.tokenizers.frozen import Frozen
-from mimflow.tokenizers.gumbel import annealed, divergence, hard_vectors, sample
+from mimflow.tokenizers.gumbel import annealed, begin, divergence, hard_vectors, sample
 from mimflow.tokenizers.usage import Usage, perplexity
 from mimflow.train.clock import Clock
 
@@ -32,6 +32,7 @@ class DVAETokenizer(nn.Module):
         self.params, self.encoder, self.decoder, self.usage = params, encoder, decoder, usage
         self.table = nn.Parameter(torch.randn(params.codes, params.dim) * params.dim**-0.5)
         self.scale, self.shift = MAPS[params.likelihood]
+        self.start_images = 0 if params.start is None else params.start.images
         self.grid = (params.img_size // params.patch_size,) * 2
 
     def logits(self, images: Tensor) -> Tensor:
@@ -70,6 +71,12 @@ class DVAETokenizer(nn.Module):
     def after_step(self, clock: Clock) -> None:
         """Counts codes; ends a training whose codebook dies."""
         self.usage.close(clock)
+
+    def start(self, images: Tensor) -> None:
+        """Begins the codes with clusters, if the parameters say so, of pictures (B, 3, S, S)."""
+        how = self.params.start
+        if how is not None:
+            begin(self.encoder, self.table, images * self.scale + self.shift, how, self.params.seed)
 
     def rebuilt(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [0, 1] from the likeliest codes."""

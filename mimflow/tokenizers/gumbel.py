@@ -7,11 +7,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+from torch import Tensor, nn
+from torch.nn.functional import normalize, one_hot
 
 from mimflow.draw import Draw
-from mimflow.params.tokenizers import Anneal
+from mimflow.params.tokenizers import Anneal, Start
+from mimflow.tokenizers.quantizer import centres, shared
 from mimflow.train.clock import Clock
 
 TINY = 2.0**-25  # half of the draw's smallest step: no noise is infinite
@@ -46,3 +47,28 @@ def divergence(logits: Tensor) -> Tensor:
 def hard_vectors(logits: Tensor, table: Tensor) -> Tensor:
     """The vectors (B, N, d) of the likeliest codes, of a `table` (K, d)."""
     return torch.nn.functional.embedding(logits.argmax(-1), table)
+
+
+@torch.no_grad()
+def begin(encoder: nn.Sequential, table: Tensor, images: Tensor, start: Start, seed: int) -> None:
+    """Begins with codes that each stand for a cluster of what enters the last convolution, for
+    pictures (B, 3, S, S) as the encoder takes them; `table` (K, d) is their vectors.
+
+    Drawn logits are almost equal for all codes, and most codes would never be chosen. The logit of
+    a code is `sharpness` times the product of its centre, of length 1, with the vector that enters,
+    less the mean and over the mean length of these. The table is the centres, projected at random,
+    so that the decoder meets near vectors for near codes.
+    """
+    last = encoder[-1]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    before = nn.Sequential(*list(encoder)[:-1])
+    parts = [before(x).float() for x in images.split(64)]
+    x = torch.cat([part.permute(0, 2, 3, 1).flatten(0, 2) for part in parts])  # (n, C)
+    mean = x.mean(0)
+    x = x - mean
+    found = shared(centres(normalize(x, dim=-1), last.out_channels, start.rounds, seed))  # (K, C)
+    weight = start.sharpness * found / x.norm(dim=-1).mean()
+    last.weight.copy_(weight[:, :, None, None])
+    last.bias.copy_(-weight @ mean)
+    rows = torch.arange(found.shape[1], device=found.device)
+    table.copy_(found @ Draw(rows, "table", seed).normal("of", table.shape[1]))

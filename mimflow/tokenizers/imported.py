@@ -62,7 +62,7 @@ def bring(folder: Path, params: Imported) -> None:
     pictures = held_out(held, count, size, MAX_PIXELS)
     facts, _ = measure(tokenizer, lambda images: None, pictures)
     show(folder / "pictures.png", tokenizer, next(held_out(held, ROWS, size, MAX_PIXELS)))
-    save_tokenizer(folder, tokenizer, {**tokenizer.card, "held": facts, "samples": 0})
+    save_tokenizer(folder, tokenizer, {"held": facts, "samples": 0})
     write(folder / "losses.csv", b"samples,loss\n")
 
 

@@ -43,6 +43,7 @@ class PerceptualTokenizer(nn.Module):
         self.params, self.encoder, self.quantizer = params, encoder, quantizer
         self.decoder, self.judge, self.opponent = decoder, judge, opponent
         self.usage = quantizer.usage
+        self.start_images = params.codebook.start_images
         self.grid = (params.img_size // params.patch_size,) * 2
 
     def quantised(self, images: Tensor, clock: Clock) -> Quantised:

@@ -49,4 +49,4 @@ def publish(
             errors = [tokenizer.feature_error(x.to(device), end) for x in pictures()]
         facts["feature_error"] = round(float(torch.stack(errors).mean()), 6)
     write_pictures(folder / "pictures.png", tokenizer, batches, render, params)  # type: ignore[arg-type]
-    save_tokenizer(folder, frozen, {**frozen.card, "held": facts, "samples": params.samples})
+    save_tokenizer(folder, frozen, {"held": facts, "samples": params.samples})

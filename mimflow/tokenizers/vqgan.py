@@ -18,7 +18,7 @@ from mimflow.params.tokenizers import VQGAN
 from mimflow.tokenizers.adversary import Opponent, pixel_error
 from mimflow.tokenizers.convs import Down, Up, as_tokens
 from mimflow.tokenizers.frozen import Frozen
-from mimflow.tokenizers.gumbel import annealed, divergence, hard_vectors, sample
+from mimflow.tokenizers.gumbel import annealed, begin, divergence, hard_vectors, sample
 from mimflow.tokenizers.usage import Usage, perplexity
 from mimflow.train.clock import Clock
 
@@ -33,6 +33,7 @@ class VQGANTokenizer(nn.Module):
         self.params, self.encoder, self.decoder, self.usage = params, encoder, decoder, usage
         self.table = nn.Parameter(torch.randn(params.codes, params.dim) * params.dim**-0.5)
         self.opponent = Opponent(params.adversary)
+        self.start_images = 0 if params.start is None else params.start.images
         self.grid = (params.img_size // params.patch_size,) * 2
 
     def logits(self, images: Tensor) -> Tensor:
@@ -62,6 +63,12 @@ class VQGANTokenizer(nn.Module):
     def after_step(self, clock: Clock) -> None:
         """Counts codes; ends a training whose codebook dies."""
         self.usage.close(clock)
+
+    def start(self, images: Tensor) -> None:
+        """Begins the codes with clusters, if the parameters say so, of pictures (B, 3, S, S)."""
+        how = self.params.start
+        if how is not None:
+            begin(self.encoder, self.table, images * SCALE + SHIFT, how, self.params.seed)
 
     def rebuilt(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [0, 1] from the likeliest codes."""

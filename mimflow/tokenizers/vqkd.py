@@ -40,6 +40,7 @@ class VQKDTokenizer(nn.Module):
         super().__init__()
         self.params, self.encoder, self.quantizer = params, encoder, quantizer
         self.decoder, self.teacher, self.usage = decoder, teacher, quantizer.usage
+        self.start_images = params.codebook.start_images
         self.grid = (params.img_size // params.patch_size,) * 2
 
     def quantised(self, images: Tensor, clock: Clock) -> Quantised:

@@ -21,7 +21,7 @@ from mimflow.train.clock import Clock
 
 ROOT = Path(__file__).parents[2]
 CLOCK = Clock(0, 10, 0.0, 1.0)
-RUNS = read_yaml(ROOT / "presets/zoo.yaml")["staged"]
+RUNS = read_yaml(ROOT / "presets/zoo.yaml")["taught"]
 NOT_OURS = "relative_position_index"  # a table that timm computes
 
 
@@ -134,7 +134,9 @@ def test_the_fine_tuning_model_equals_the_reference(golden: Any) -> None:
 
 
 def params_of(name: str, folder: Path, **changes: Any) -> BEiTParams:
-    return BEiTParams.model_validate({**RUNS[name], "needs": str(folder / name), **changes})
+    return BEiTParams.model_validate(
+        {**RUNS[name], "needs": str(folder / name / "weights.safetensors"), **changes}
+    )
 
 
 def built(name: str, folder: Path, codes: int = 64, **changes: Any) -> BEiT:

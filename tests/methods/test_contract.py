@@ -39,12 +39,12 @@ from mimflow.train.step import Stepper
 
 ROOT = Path(__file__).parents[2]
 ZOO = read_yaml(ROOT / "presets/zoo.yaml")
-RUNS = {**ZOO["runs"], **ZOO["staged"]}  # those that build on a tokenizer come last
+RUNS = {**ZOO["runs"], **ZOO["taught"]}  # those that build on a tokenizer come last
 CLOCK = Clock(3, 10, 0.3, 1.0)
 CPU = torch.device("cpu")
 TOKENIZERS = Path(tempfile.mkdtemp(prefix="tokenizers-"))  # of drawn weights, one for each name
-for needs in {run["needs"] for run in ZOO["staged"].values()}:
-    tokenizer_of(64, 32, 4, TOKENIZERS / needs)
+for needs in {run["needs"] for run in ZOO["taught"].values()}:
+    tokenizer_of(64, 32, 4, (TOKENIZERS / needs).parent)
 atexit.register(shutil.rmtree, TOKENIZERS)
 
 

@@ -29,14 +29,18 @@ from mimflow.params.read import read_yaml
 from mimflow.train.clock import Clock
 
 ROOT = Path(__file__).parents[2]
-RUN = read_yaml(ROOT / "presets/zoo.yaml")["staged"]["mcbeit"]
+RUN = read_yaml(ROOT / "presets/zoo.yaml")["taught"]["mcbeit"]
 CLOCK = Clock(0, 10, 0.0, 4.0)
 
 
 def built(folder: Path, **changes: Any) -> MCBEiT:
     tokenizer_of(64, 32, 4, folder)
     torch.manual_seed(0)
-    return build(MCBEiTParams.model_validate({**RUN, "needs": str(folder), **changes}))
+    return build(
+        MCBEiTParams.model_validate(
+            {**RUN, "needs": str(folder / "weights.safetensors"), **changes}
+        )
+    )
 
 
 def heat(value: float) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def test_affinities_go_from_all_alike_to_itself_alone() -> None:
 def test_without_mixing_and_at_no_temperature_it_is_beit(tmp_path: Path) -> None:
     ours = built(tmp_path, mix=0.0, **heat(1e-6))
     shared = {k: v for k, v in RUN.items() if k in BEiTParams.model_fields}
-    shared |= {"method": "beit", "needs": str(tmp_path), "branch": None}
+    shared |= {"method": "beit", "needs": str(tmp_path / "weights.safetensors"), "branch": None}
     torch.manual_seed(0)
     theirs = beit.build(BEiTParams.model_validate(shared))
     theirs.load_state_dict(ours.state_dict())

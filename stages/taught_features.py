@@ -1,4 +1,6 @@
-"""The features of a staged run's encoder, as of any run's."""
+"""The features of a taught run's encoder: as of any run."""
+
+from __future__ import annotations
 
 import sys
 
@@ -8,7 +10,7 @@ from stages.features import body
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code of the stage."""
-    return run("staged_features", body, argv)
+    return run("taught_features", body, argv)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Pre-training of one run that builds on a tokenizer: trained, logged and kept as by `pretrain`."""
+"""Pre-training of a run that needs a teacher or stored targets: as of any run."""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
 from mimflow.params.check import parse, schema_of
 from mimflow.stage import Stage, run
-from stages.pretrain import _train
+from stages import pretrain
 
 
 def body(stage: Stage) -> Callable[[], None]:
@@ -13,17 +15,17 @@ def body(stage: Stage) -> Callable[[], None]:
     from mimflow.ranks import discover
     from mimflow.train.processes import joined
 
-    where = f"staged.{stage.key}"
+    where = f"taught.{stage.key}"
     values = stage.params(where)
     params = parse(schema_of(values["method"]), values, where)
     processes = discover()
     with joined(processes) as device:
-        return _train(stage, params, processes, device)
+        return pretrain._train(stage, params, processes, device)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code of the stage."""
-    return run("staged", body, argv)
+    return run("taught", body, argv)
 
 
 if __name__ == "__main__":
