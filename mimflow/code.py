@@ -21,6 +21,7 @@ OBSERVERS = frozenset(
         "mimflow.stage",
         "mimflow.several",
         "mimflow.params.check",
+        "mimflow.params.needs",
         "mimflow.params.read",
         "mimflow.train.record",
     }
@@ -50,17 +51,17 @@ def code_hash(modules: list[str], root: Path) -> dict[str, str]:
 
 def modules_of(name: str, root: Path) -> list[str]:
     """What runs under the name: the stage `name`, pre-training by the method `name`, or the making
-    of a tokenizer of the kind `name`.
+    of a tokenizer of the kind after `tokenizer-`.
     """
+    kind = name.removeprefix("tokenizer-")
+    if kind != name and (root / "mimflow" / "tokenizers" / f"{kind}.py").exists():
+        return ["stages.tokenizers", f"mimflow.tokenizers.{kind}"]
     if (root / "stages" / f"{name}.py").exists():
         return [f"stages.{name}"]
     if (root / "mimflow" / "methods" / f"{name}.py").exists():
         return ["stages.pretrain", f"mimflow.methods.{name}"]
-    if (root / "mimflow" / "tokenizers" / f"{name}.py").exists():
-        return ["stages.tokenizers", f"mimflow.tokenizers.{name}"]
     raise ValueError(
-        f"code/{name}.json: there is no stages/{name}.py, mimflow/methods/{name}.py or"
-        f" mimflow/tokenizers/{name}.py"
+        f"code/{name}.json: there is no stages/{name}.py and no mimflow/methods/{name}.py"
     )
 
 

@@ -99,8 +99,8 @@ class DVAE(Trained):
     """`codes`: K; `dim`: width of a code in the decoder. `start`: null begins with drawn logits
     (published), which at small budgets leaves few codes in use. `temperature` of the
     Gumbel-softmax, `kl` weight of the divergence from equally frequent codes, in nats a token.
-    `straight`: the decoder sees the one code that was drawn, not the soft mixture. `likelihood`: laplace, of pixels mapped
-    to 0.8 x + 0.1 (DALL-E), or squared, of pixels in [-1, 1].
+    `straight`: the decoder sees the one code that was drawn, not the soft mixture. `likelihood`:
+    laplace, of pixels mapped to 0.8 x + 0.1 (DALL-E), or squared, of pixels in [-1, 1].
     """
 
     kind: Literal["dvae"]

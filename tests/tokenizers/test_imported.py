@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, relu
+from torch.nn.functional import conv2d, max_pool2d, normalize, relu
 
 from mimflow.params.tokenizers import Imported
 from mimflow.tokenizers.imported import open_public
@@ -89,11 +89,9 @@ def beit2_state(
         shapes |= {f"{name}.attn.{part}": (width,) for part in ("q_bias", "v_bias", "proj.bias")}
         shapes[f"{name}.attn.qkv.weight"] = (3 * width, width)
         shapes[f"{name}.attn.proj.weight"] = (width, width)
-        shapes |= {
-            f"{name}.mlp.fc1.weight": (4 * width, width),
-            f"{name}.mlp.fc1.bias": (4 * width,),
-        }
-        shapes |= {f"{name}.mlp.fc2.weight": (width, 4 * width), f"{name}.mlp.fc2.bias": (width,)}
+        for part, before, after in (("fc1", width, 4 * width), ("fc2", 4 * width, width)):
+            shapes[f"{name}.mlp.{part}.weight"] = (after, before)
+            shapes[f"{name}.mlp.{part}.bias"] = (after,)
     generator = torch.Generator().manual_seed(0)
     return {k: torch.randn(s, generator=generator) * 0.1 for k, s in shapes.items()}
 
@@ -144,10 +142,8 @@ def test_vq_kd_takes_pictures_in_minus_1_to_1_and_the_nearest_code(
     weight = state["encode_task_layer.0.weight"], state["encode_task_layer.2.weight"]
     x = torch.tanh(x @ weight[0].T + state["encode_task_layer.0.bias"])
     x = x @ weight[1].T + state["encode_task_layer.2.bias"]
-    unit, book = (
-        torch.nn.functional.normalize(t, dim=-1) for t in (x, state["quantize.embedding.weight"])
-    )
-    nearest = torch.cdist(unit, book).argmin(-1)
+    book = normalize(state["quantize.embedding.weight"], dim=-1)
+    nearest = torch.cdist(normalize(x, dim=-1), book).argmin(-1)
     assert (tokenizer.codes(images) == nearest).float().mean() > 0.99  # ties of rounding
     with pytest.raises(ValueError, match="made for"):
         tokenizer.check(2 * size, (2 * sizes[2], 2 * sizes[2]))
