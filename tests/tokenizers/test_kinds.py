@@ -184,6 +184,34 @@ def test_a_resumed_training_ends_in_the_bits_of_one_that_was_not_stopped(
     assert all(torch.equal(x, resumed[key]) for key, x in whole.items())
 
 
+class Died(BaseException):
+    """What nothing catches, like a kill -9."""
+
+
+@pytest.mark.parametrize("name", ["dvae", "perceptual"])
+def test_a_training_that_dies_in_a_step_goes_on_from_its_last_checkpoint_to_the_same_bits(
+    shards: Shards, network: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIMFLOW_CHECKPOINT_SECONDS", "0")  # after every step
+    params = params_of(name, network)
+    whole, rows, tokenizer = trained(shards, params, "whole")
+    real = type(tokenizer).after_step
+
+    def dies(self: Any, clock: Clock) -> None:
+        real(self, clock)
+        if clock.step == 4:
+            raise Died
+
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(type(tokenizer), "after_step", dies)
+        trained(shards, params, "parts")
+    assert list((tmp_path / "parts").glob("[0-9]*.pt"))
+    resumed, again, _ = trained(shards, params, "parts")
+    assert again == rows
+    assert all(torch.equal(x, resumed[key]) for key, x in whole.items())
+
+
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_the_artifact_gives_the_same_codes_and_says_how_good_it_is(
     shards: Shards, network: str, name: str, tmp_path: Path
