@@ -62,7 +62,7 @@ def _train(
 
     look, share = module.views(params), (processes.rank, processes.count)
     batches = Batches(
-        shards, look, params.batch, params.seed, MAX_PIXELS, *share, window=params.window
+        shards, look, params.batch, params.seed, MAX_PIXELS, *share, window=params.order_window
     )
     render = finish(shards.mean, shards.std, device)
     state = Path("state") / f"pretrain-{stage.key}-{stage.made_hash[:16]}"

@@ -145,14 +145,14 @@ class Budget(Section):
 class Training(Budget):
     """What every run states, whatever its method.
 
-    `window`: how many images are mixed with each other, for shards on a spinning disk or a network
-    file system (`mimflow/data/order.py`); null mixes all.
+    `order_window`: how many images are mixed with each other, for shards on a spinning disk or a
+    network file system (`mimflow/data/order.py`); null mixes all.
     """
 
     method: str
     encoder: Encoder
     augment: Augment
-    window: Annotated[int, Field(ge=16)] | None
+    order_window: Annotated[int, Field(ge=16)] | None
 
     def model_post_init(self, context: object) -> None:
         super().model_post_init(context)

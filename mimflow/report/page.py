@@ -37,7 +37,10 @@ figure { display: inline-block; margin: 1rem 2rem 1rem 0 }
 {% endfor %}
 {% for note in notes %}<p>{{ note }}</p>
 {% endfor %}
-<h2>Loss</h2>
+<h2>Loss and health</h2>
+<p>Rank: the effective number of dimensions of an image's mean token (RankMe), 1 when all images
+look alike to the encoder. Similarity: the mean cosine between two tokens of an image, 1 when they
+collapsed.</p>
 {{ curves | safe }}
 <h2>What was learned</h2>
 <p>From left to right: the image, what the encoder sees, the hidden part rebuilt.</p>
@@ -62,18 +65,32 @@ def _base64(path: Path) -> str:
 
 
 def _curves(runs: list[str], folder: Path) -> str:
-    """Loss against images seen, as SVG; the same bytes each time."""
+    """Loss and health against images seen, a panel for each, as SVG; the same bytes each time."""
     import matplotlib.pyplot as plt
 
-    with mpl.rc_context({"svg.hashsalt": "mimflow", "font.size": 11}):
-        figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-        for name in runs:
-            curve = np.genfromtxt(folder / name / "losses.csv", delimiter=",", names=True, ndmin=1)
-            axes.plot(curve["samples"], curve["loss"], label=name)
-        axes.set(xlabel="images seen", ylabel="loss")
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+    curves = {name: _columns(folder / name / "losses.csv") for name in runs}
+    shown = list(dict.fromkeys(value for curve in curves.values() for value in curve))
+    shown.remove("samples")
+    height = 2.5 * -(-len(shown) // 2)
+    with mpl.rc_context({"svg.hashsalt": "mimflow", "font.size": 10}):
+        figure, panels = plt.subplots(-(-len(shown) // 2), 2, figsize=(9, height), squeeze=False)
+        figure.set_layout_engine("constrained")
+        for panel in panels.flat[len(shown) :]:
+            panel.set_axis_off()
+        for panel, value in zip(panels.flat, shown, strict=False):
+            for number, (name, curve) in enumerate(curves.items()):
+                if value in curve:
+                    colour = f"C{number % 10}"  # of a run, the same in every panel
+                    panel.plot(curve["samples"], curve[value], color=colour, label=name)
+            panel.set(xlabel="images seen", title=value.replace("_", " "))
+            panel.grid(alpha=0.3)
+        panels.flat[0].legend(frameon=False)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
     return out.getvalue()
+
+
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    table = np.genfromtxt(path, delimiter=",", names=True, ndmin=1)
+    return {name: table[name] for name in table.dtype.names or ()}
