@@ -95,7 +95,8 @@ def test_a_methods_closure_stays_readable(method: str) -> None:
         if not m.startswith("mimflow.data.") or m == "mimflow.data.augment"
     }
     files = [p for p in (ROOT / (m.replace(".", "/") + ".py") for m in read) if p.exists()]
-    most = 22 if method == "fastmim" else 15  # any backbone, at sizes that change
+    # Any backbone, at sizes that change; two networks, crops, heads and centres; masks beside it.
+    most = {"fastmim": 22, "ibot": 24, "attmask": 27}.get(method, 15)
     assert len(files) <= most and sum(p.read_text().count("\n") for p in files) <= 100 * most
     own = (ROOT / f"mimflow/methods/{method}.py").read_text().count("\n")
     assert 50 <= own <= 150

@@ -1,41 +1,20 @@
 """Colour of crops as self-distillation distorts it (SimCLR, arXiv 2002.05709; BYOL, arXiv
 2006.07733): jitter, grey, blur, solarise, in this order.
 
-Numbers are drawn for each image with its crop and travel beside it; the device does the work on
-the whole batch. The four parts of a jitter keep one order (brightness, contrast, saturation, hue),
-where torchvision draws one for each image. W numbers of an image: brightness, contrast, saturation
-(times, 1 changes nothing), hue (turns), grey, solarise (0 or 1), and where crops may be blurred the
-deviation in pixels (0: none).
+Numbers are drawn for each image with its crop (`mimflow/data/crops.py`) and travel beside it; the
+device does the work on the whole batch. The four parts of a jitter keep one order (brightness,
+contrast, saturation, hue), where torchvision draws one for each image. W numbers of an image:
+brightness, contrast, saturation (times, 1 changes nothing), hue (turns), grey, solarise (0 or 1),
+and where crops may be blurred the deviation in pixels (0: none).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from mimflow.draw import Draw
-
-if TYPE_CHECKING:
-    from mimflow.params.selfdistill import Colour
-
 LUMA = (0.299, 0.587, 0.114)
 REACH = 6  # pixels that a blur looks to each side: three of the largest deviation
-
-
-def colour_numbers(colour: Colour, crop: int, draw: Draw, name: str) -> np.ndarray:
-    """float32 (B, W) for a crop of kind `crop` (0 and 1: the global ones, 2: local)."""
-    u = draw.uniform(f"{name}.colour", 9)
-    jittered = u[:, 4:5] < colour.jitter_share
-    turn = (2 * u[:, :4] - 1) * np.array(colour.jitter, np.float32)
-    change = np.array([1, 1, 1, 0], np.float32) + turn * jittered
-    numbers = [change, u[:, 5:6] < colour.grey, u[:, 6:7] < colour.solarise[crop]]
-    if colour.blur[crop]:
-        low, high = colour.radius
-        numbers.append((u[:, 7:8] < colour.blur[crop]) * (low + (high - low) * u[:, 8:9]))
-    return np.concatenate(numbers, axis=1).astype(np.float32)
 
 
 def coloured(images: Tensor, numbers: Tensor) -> Tensor:
@@ -49,7 +28,7 @@ def coloured(images: Tensor, numbers: Tensor) -> Tensor:
     x = torch.where(grey > 0, luma(x), x)
     if numbers.shape[1] > 6:
         x = blurred(x, numbers[:, 6])
-    x = torch.where((solar > 0) & (x >= 128 / 255), 1 - x, x)
+    x = torch.where((solar > 0) & (x >= 127.5 / 255), 1 - x, x)  # 128 and more
     return (x * 255).permute(0, 2, 3, 1)
 
 

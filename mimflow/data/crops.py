@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mimflow.data.augment import Images, Views, crop_boxes, fill
-from mimflow.data.colour import colour_numbers
 from mimflow.data.handover import empty
 from mimflow.draw import Draw
 
@@ -55,6 +54,19 @@ def multi_crop(augment: Augment, size: int, crops: Crops, colour: Colour | None)
         return out
 
     return views
+
+
+def colour_numbers(colour: Colour, crop: int, draw: Draw, name: str) -> np.ndarray:
+    """float32 (B, W) for a crop of kind `crop` (0 and 1: the global ones, 2: local)."""
+    u = draw.uniform(f"{name}.colour", 9)
+    jittered = u[:, 4:5] < colour.jitter_share
+    turn = (2 * u[:, :4] - 1) * np.array(colour.jitter, np.float32)
+    change = np.array([1, 1, 1, 0], np.float32) + turn * jittered
+    numbers = [change, u[:, 5:6] < colour.grey, u[:, 6:7] < colour.solarise[crop]]
+    if colour.blur[crop]:
+        low, high = colour.radius
+        numbers.append((u[:, 7:8] < colour.blur[crop]) * (low + (high - low) * u[:, 8:9]))
+    return np.concatenate(numbers, axis=1).astype(np.float32)
 
 
 def stacked(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:

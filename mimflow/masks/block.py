@@ -41,7 +41,9 @@ def chosen_ratios(draw: Draw, name: str, means: list[float], spreads: list[float
 def ibot_blocks(draw: Draw, name: str, ratio: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """bool (B, N), True = hidden, in at most `ratio` (B,) of the places of `grid` (h, w)."""
     mask = np.zeros((len(ratio), *grid), bool)
-    budget = ratio * mask[0].size  # not rounded: a remainder is no patch, but counts as an area
+    budget = (
+        ratio * grid[0] * grid[1]
+    )  # not rounded: a remainder is no patch, but counts as an area
     wanting = np.flatnonzero(budget > 0)
     rounds = itertools.count()
     while len(wanting):
