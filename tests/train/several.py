@@ -36,7 +36,7 @@ from mimflow.train.clock import Clock
 from mimflow.train.loop import train
 from mimflow.train.outcome import Interrupted
 from mimflow.train.parallel import mapped, whole
-from mimflow.train.processes import gather, joined
+from mimflow.train.processes import gather, joined, total
 from mimflow.train.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +136,7 @@ def main(data: str, out: str, *cases: str) -> None:
                 file = Path(out) / f"{case}-{found.count}.json"
                 file.write_text(json.dumps([row["loss"] for row in rows]))
                 torch.save(state, file.with_suffix(".pt"))
+            total(torch.zeros(1))  # the next case must not find this one's state
 
 
 if __name__ == "__main__":
