@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+PATIENCE = 10  # a twentieth of a whole curve: a centre needs a few steps to find the logits
+
 
 class Sign(NamedTuple):
-    """A value of the curve that is bad `below` (or else above) its `limit`, once it was better than
-    `before`.
+    """A value of the curve that is bad `below` (or else above) its `limit`, in PATIENCE points one
+    after the other, if it has ever been as good as `before`.
     """
 
     name: str
@@ -35,7 +37,7 @@ SIGNS = (
         "centre_entropy",
         True,
         0.2,
-        0.4,
+        0.0,  # it may be low from the first step: the codes are sharp before anything is learned
         "the teacher gives most images the same code: centring (centre_momentum below 1), or a"
         " higher teacher temperature",
     ),
@@ -55,19 +57,20 @@ class Watch:
 
     def __init__(self) -> None:
         self.was_better: set[str] = set()
-        self.said: set[str] = set()
+        self.bad: dict[str, int] = {}  # points in a row
 
     def __call__(self, row: dict[str, float]) -> list[str]:
         """A line for each value that fell in `row`."""
         lines = []
         for sign in SIGNS:
             value = row.get(sign.name)
-            if value is None or sign.name in self.said:
+            if value is None or self.bad.get(sign.name) == PATIENCE:
                 continue
             side = 1 if sign.below else -1
             if side * value >= side * sign.before:
                 self.was_better.add(sign.name)
-            elif side * value < side * sign.limit and sign.name in self.was_better:
-                self.said.add(sign.name)
-                lines.append(f"{sign.name} fell to {value:.3g}: {sign.advice}")
+            bad = side * value < side * sign.limit and sign.name in self.was_better
+            self.bad[sign.name] = self.bad.get(sign.name, 0) + 1 if bad else 0
+            if self.bad[sign.name] == PATIENCE:
+                lines.append(f"{sign.name} is {value:.3g}: {sign.advice}")
         return lines

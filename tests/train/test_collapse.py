@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mimflow.ranks import Processes
-from mimflow.train.collapse import Watch
+from mimflow.train.collapse import PATIENCE, Watch
 from mimflow.train.record import Record
 
 
@@ -35,14 +35,16 @@ def test_a_value_that_was_never_good_did_not_fall() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "advice"),
     [
-        ("rank", [6.0, 2.0, 1.1, 1.0], "learning rate"),
-        ("centre_entropy", [0.9, 0.3, 0.05, 0.0], "centring"),
-        ("teacher_entropy", [0.7, 0.99, 0.999, 1.0], "lower teacher temperature"),
+        ("rank", [6.0, 1.2, 2.0], "learning rate"),
+        ("centre_entropy", [0.19, 0.21], "centring"),
+        ("teacher_entropy", [0.7, 0.999, 0.99], "teacher temperature"),
     ],
 )
 def test_what_falls_is_named_once_with_advice(name: str, values: list[float], advice: str) -> None:
-    [line] = said(**{name: values})
-    assert line.startswith(f"{name} fell to {values[2]:.3g}") and advice in line
+    fallen = {"rank": 1.1, "centre_entropy": 0.03, "teacher_entropy": 0.999}[name]
+    assert said(**{name: values + [fallen] * (PATIENCE - 1)}) == []
+    [line] = said(**{name: values + [fallen] * 3 * PATIENCE})
+    assert line.startswith(f"{name} is {fallen:.3g}") and advice in line
 
 
 def test_the_record_warns_in_the_log_and_on_the_terminal(
@@ -51,9 +53,9 @@ def test_the_record_warns_in_the_log_and_on_the_terminal(
     monkeypatch.chdir(tmp_path)
     record = Record("pretrain", "toy", torch.device("cpu"), Processes(0, 1, 0))
     with record.over(96, 0):
-        for done, rank in ((32, 9.0), (64, 1.1), (96, 1.0)):
-            record.step(done, {"loss": 1.0, "rank": rank})
+        for done in range(30):
+            record.step(done, {"loss": 1.0, "rank": 1.2 if done else 9.0})
     events = [json.loads(x) for x in Path("logs/pretrain/toy.jsonl").read_text().splitlines()]
     [warning] = [e for e in events if e["event"] == "warning"]
-    assert warning["images"] == 64 and "rank fell to 1.1" in warning["why"]
-    assert capsys.readouterr().err.count("toy: rank fell to 1.1") == 1
+    assert warning["images"] == PATIENCE and "rank is 1.2" in warning["why"]
+    assert capsys.readouterr().err.count("toy: rank is 1.2") == 1
