@@ -57,7 +57,6 @@ def test_without_centring_all_images_get_one_code_and_the_log_says_so(
     events = [json.loads(x) for x in Path("logs/pretrain/toy.jsonl").read_text().splitlines()]
     warnings = [e["why"] for e in events if e["event"] == "warning"]
     last = sum(row["centre_entropy"] for row in rows[-10:]) / 10
-    print([round(row["centre_entropy"], 3) for row in rows])
     if collapses:
         assert last < 0.25 and any("centre_entropy" in w and "centring" in w for w in warnings)
     else:
