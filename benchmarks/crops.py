@@ -94,7 +94,7 @@ def step_of(run: IBOTParams, batch: int, apart: bool) -> Callable[[], float]:
             ibot.encode_crops = together
         method.zero_grad()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
