@@ -50,11 +50,11 @@ def main() -> None:
     if Path("/proc/driver/nvidia/version").exists():
         cases += [c._replace(compiled=True) for c in cases if not c.plain]
     if options.profile:
-        profile(begin(own, options).device)
+        profile(start(own, options).device)
         return
     spawn = multiprocessing.get_context("spawn")
     alone = {case: ProcessPoolExecutor(1, spawn) for case in cases}
-    costs = {case: alone[case].submit(begin, case, options).result() for case in cases}
+    costs = {case: alone[case].submit(start, case, options).result() for case in cases}
     rounds: dict[Case, list[float]] = {case: [] for case in cases}
     for _ in range(options.rounds):
         for case in cases:
@@ -83,8 +83,8 @@ def arguments() -> argparse.Namespace:
 
 
 class Cost(NamedTuple):
-    """Of an image: operations, forward and backward; tokens that the encoder sees. `name`: of the
-    device.
+    """Of an image: operations, forward and backward; tokens that the encoder sees. `device`: what
+    counted them, by name.
     """
 
     flops: float
@@ -103,7 +103,7 @@ STEP: list[Step] = []  # of this process
 BEFORE: list[float] = []  # MiB that its libraries took
 
 
-def begin(case: Case, options: argparse.Namespace) -> Cost:
+def start(case: Case, options: argparse.Namespace) -> Cost:
     """Builds the step in this process and takes two."""
     set_threads(options.threads)
     import torch

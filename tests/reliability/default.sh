@@ -43,7 +43,9 @@ say "kill -9 in the middle of pre-training, then the same command"
 rm -rf runs/mae
 MIMFLOW_CHECKPOINT_SECONDS=5 dvc repro --single-item --force pretrain@mae >"$work/kill.log" 2>&1 &
 sleep 90
-pkill -9 -f "stages.pretrain mae"
+for pid in $(pgrep -f "stages.pretrain mae"); do # this folder's alone
+  [ "$(readlink "/proc/$pid/cwd")" != "$PWD" ] || kill -9 "$pid"
+done
 wait
 ls state
 dvc repro --single-item --force pretrain@mae 2>&1 | grep -E "resumed|images in"

@@ -92,6 +92,15 @@ def test_every_division_of_the_batch_gives_the_same_losses(
 
 
 @pytest.mark.slow
+def test_all_resume_from_what_the_first_process_sees(tmp_path: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = [str(HERE / "differing.py"), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    subprocess.run([sys.executable, *command, *script], env=environment, check=True, timeout=200)
+    assert [json.loads((tmp_path / f"{n}.json").read_text()) for n in (0, 1)] == [[None, 3]] * 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_checkpoint_of_two_processes_resumes_on_one_and_one_of_one_on_two(
     tmp_path: Path, parallel: str
