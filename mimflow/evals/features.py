@@ -24,6 +24,7 @@ from mimflow.draw import Draw
 from mimflow.encoder import input_size
 from mimflow.files import replacing
 from mimflow.params.sections import Features
+from mimflow.train.heap import keep_freed
 
 INDEX, FOLDER, MAX_PIXELS = Path("data/index.json"), Path("data/shards"), 1 << 28
 
@@ -112,6 +113,7 @@ def extract(
 
 def write_features(path: Path, draws: Sequence[Draws], how: Features) -> None:
     """Writes what each of `draws` makes of each split, and the origin of each."""
+    keep_freed()
     splits = open_splits(how.train_images)
     arrays = {f"{split}/label": x.shards.labels()[x.chosen] for split, x in splits.items()}
     for number, draw in enumerate(draws):
