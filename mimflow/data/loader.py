@@ -11,6 +11,7 @@ import atexit
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from traceback import clear_frames
 from typing import Any
 from weakref import WeakSet
@@ -23,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from mimflow.data.augment import Images, Views
 from mimflow.data.chosen import Chosen
 from mimflow.data.fast_decode import library
-from mimflow.data.handover import tensors
+from mimflow.data.handover import Handover, sent
 from mimflow.data.order import samples_at
 from mimflow.data.shards import Shards
 from mimflow.draw import Draw
@@ -96,24 +97,25 @@ def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]
     workers = int(os.environ.get("MIMFLOW_WORKERS", default))
     if batches.decoded is None:
         library()  # once for all workers
+    handover = Handover(workers)
     loader: DataLoader[Any] = DataLoader(
         batches,
         batch_size=None,  # an item is a batch
         sampler=range(start, stop),
         num_workers=workers,
-        collate_fn=tensors,
+        collate_fn=sent,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_deaf,
+        worker_init_fn=partial(_begin, handover),
     )
-    opened = _in_one_line(iter(loader))
+    opened = _in_one_line(iter(loader), handover)
     _OPEN.add(opened)
     return opened
 
 
-def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+def _in_one_line(batches: Iterator[Any], handover: Handover) -> Iterator[dict[str, Tensor]]:
     try:
-        yield from batches
+        yield from map(handover.open, batches)
         return
     except ValueError as error:  # torch adds the worker's traceback
         line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
@@ -123,8 +125,9 @@ def _in_one_line(batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Ten
     raise ValueError(line)
 
 
-def _deaf(worker: int) -> None:
+def _begin(handover: Handover, worker: int) -> None:
     """A signal to every process of a job is the trainer's to answer: a worker ends with it."""
+    handover.enter(worker)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 

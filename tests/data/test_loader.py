@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from toy import LIMIT, make_shards, toy_batches, toy_run
 
-from mimflow.data import handover, loader
+from mimflow.data import loader
 from mimflow.data.augment import one_view
 from mimflow.data.loader import Batches, load
 from mimflow.data.sharding.merge import merge
@@ -91,17 +91,6 @@ def test_photos_go_on_exactly_from_any_step(
     whole = loaded(photo_batches(photos))
     for k in (1, 3, 6):
         assert equal(loaded(photo_batches(photos), start=k), whole[k:])
-
-
-def test_what_a_worker_makes_lies_in_shared_memory_from_the_start(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handover, "get_worker_info", lambda: "a worker")
-    made = photo_batches(photos)[0]
-    found = handover.tensors(made)
-    assert found["image"].is_shared() and not found["sample"].is_shared()
-    assert found["image"].data_ptr() == made["image"].ctypes.data
-    assert all(np.array_equal(found[name].numpy(), made[name]) for name in made)
 
 
 def spoil(folder: Path) -> None:
