@@ -33,7 +33,9 @@ def main() -> None:
     from mimflow.encoder import device
     from mimflow.targets.hog import hog
 
-    images = torch.randn(options.batch, 3, options.size, options.size, device=device())
+    # Whole values: every way finds the same gradients, to the bit, and so the same votes.
+    shape = options.batch, 3, options.size, options.size
+    images = torch.randint(256, shape, device=device()).float()
     waits = torch.cuda.synchronize if images.is_cuda else lambda: None
     ways: dict[str, Callable[[], object]] = {
         "ours": lambda: hog(images, BINS, CELL, None, True),
@@ -91,7 +93,7 @@ def looped(images):
         x = padded[n, k, i * CELL : (i + 1) * CELL + 2, j * CELL : (j + 1) * CELL + 2]
         rows, columns = x[:-2] + x[2:] + 2 * x[1:-1], x[:, :-2] + x[:, 2:] + 2 * x[:, 1:-1]
         across, down = rows[:, :-2] - rows[:, 2:], columns[:-2] - columns[2:]
-        votes = np.floor(np.arctan2(across, down) * np.float32(BINS / np.pi)).astype(int) % BINS
+        votes = np.floor(np.arctan2(across, down, dtype=float) / np.pi * BINS).astype(int) % BINS
         sums = np.bincount(votes.ravel(), np.hypot(across, down).ravel(), BINS)
         sums /= max(np.sqrt((sums * sums).sum()), 1e-12)
         out[n, k * BINS : (k + 1) * BINS, i, j] = sums

@@ -194,7 +194,10 @@ def recipe(case: Case, options: argparse.Namespace) -> Training:
     if not found:
         raise SystemExit(f"{case.method}: no published run on such an encoder in presets/")
     values = found[0]
-    values["encoder"] = {**values["encoder"], **facts(case, net)}
+    published = values["encoder"]
+    values["encoder"] = {**published, **facts(case, net)}
+    if published["name"].startswith("beit") and case.encoder.startswith("vit"):
+        values["encoder"]["name"] = published["name"]  # BEiT's blocks, at the size asked for
     precision, micro = options.precision, options.batch
     values["compute"] |= {"precision": precision, "micro_batch": micro, "compile": case.compiled}
     values["compute"]["threads"] = options.threads
