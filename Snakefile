@@ -29,6 +29,8 @@ rule all:
 
 
 include: "workflow/rules/shards.smk"
+include: "workflow/rules/teachers.smk"
+include: "workflow/rules/targets.smk"
 include: "workflow/rules/encoders.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/metrics.smk"

@@ -1,0 +1,1 @@
+import mimflow  # noqa: F401  (before timm: see mimflow/torchvision_ops.py)

@@ -178,6 +178,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     values = read_yaml(Path("params.yaml"))
     check(values)
+    values["runs"] |= values["taught"]
     _show(*comparison_table(compare_names(arguments.first, arguments.second, values)))
 
 

@@ -25,7 +25,8 @@ def clean_state(remove: bool) -> list[str]:
     stages = load()
     known, hashes, undecided, usable = owners(stages), Hashes(), set(), set()
     for stage in stages.values():
-        name = "-".join(filter(None, (stage.kind, stage.key)))
+        kind = "pretrain" if stage.kind == "taught" else stage.kind  # it trains a taught run too
+        name = "-".join(filter(None, (kind, stage.key)))
         try:
             usable.add(f"{name}-{stage.made_by(known, hashes)['hash'][:16]}")
         except ValueError:  # an input is missing

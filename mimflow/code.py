@@ -20,6 +20,7 @@ OBSERVERS = frozenset(
     {
         "mimflow.stage",
         "mimflow.several",
+        "mimflow.params.built",
         "mimflow.params.check",
         "mimflow.params.read",
         "mimflow.train.record",
@@ -49,7 +50,12 @@ def code_hash(modules: list[str], root: Path) -> dict[str, str]:
 
 
 def modules_of(name: str, root: Path) -> list[str]:
-    """What runs under the name: the stage `name`, or pre-training by the method `name`."""
+    """What runs under the name: the stage `name`, pre-training by the method `name`, or the making
+    of a teacher of the kind after `teacher-`.
+    """
+    kind = name.removeprefix("teacher-")
+    if kind != name and (root / "mimflow" / "teachers" / f"{kind}.py").exists():
+        return ["stages.teachers", f"mimflow.teachers.{kind}"]
     if (root / "stages" / f"{name}.py").exists():
         return [f"stages.{name}"]
     if (root / "mimflow" / "methods" / f"{name}.py").exists():

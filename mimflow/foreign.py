@@ -27,21 +27,28 @@ def import_encoder(weights: Path, name: str, kwargs: dict[str, Any]) -> nn.Modul
     Raises ValueError if one of the encoder's is missing or has another shape.
     """
     model = build_timm(name, kwargs)
-    found, wanted = read_tensors(weights), model.state_dict()
+    fill(model, read_tensors(weights), weights, f"timm's {name} with {kwargs}")
+    return model.eval()
+
+
+def fill(model: nn.Module, found: dict[str, Tensor], weights: Path, what: str) -> None:
+    """Puts the tensors `found` in the file `weights` into `model`, which a message calls `what`.
+
+    Those that it does not have are named on stderr. Raises ValueError as `import_encoder`.
+    """
+    wanted = model.state_dict()
     missing = [key for key in wanted if key not in found]
     if missing:
-        raise ValueError(f"{weights}: has no {_few(missing)}, which timm's {name} needs")
+        raise ValueError(f"{weights}: has no {_few(missing)}, which {what} needs")
     for key, x in wanted.items():
         if found[key].shape != x.shape:
             raise ValueError(
-                f"{weights}: {key} is {tuple(found[key].shape)}, but timm's {name} with {kwargs}"
-                f" has {tuple(x.shape)}"
+                f"{weights}: {key} is {tuple(found[key].shape)}, but {what} has {tuple(x.shape)}"
             )
     left = sorted(key for key in found if key not in wanted)
     if left:
         print(f"{weights}: not part of the encoder: {_few(left)}", file=sys.stderr)
     model.load_state_dict({key: found[key] for key in wanted})
-    return model.eval()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

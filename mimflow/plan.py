@@ -16,7 +16,7 @@ from typing import Any
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
-from mimflow.sizes import Sizes, flops_of, sizes_of
+from mimflow.sizes import Sizes, answer_size, flops_of, sizes_of
 from mimflow.stage import Stage, is_current, load, owners
 from mimflow.train.flops import PEAKS
 from mimflow.workflow import refresh_code, shard_files
@@ -60,15 +60,28 @@ def make_plan(file: Path, rates: dict[str, float], source_bytes: int | None) -> 
         kind[stage.kind] += 1
         if stage.name not in done:
             plan.jobs[stage.kind] += _jobs(stage, stages, parts)
-    unknown = sorted({*rates} - {"", *values["runs"]})
+    trained = _trained(values)
+    names = [stage.partition("@")[2] for stage in trained]
+    unknown = sorted({*rates} - {"", *names})
     if unknown:
-        raise ValueError(f"--images-per-second: no run {unknown[0]}; {', '.join(values['runs'])}")
-    for name, run in values["runs"].items():
-        if f"pretrain@{name}" not in done:
-            plan.hours[name] = _hours(name, run, rates, file)
+        raise ValueError(f"--images-per-second: no run {unknown[0]}; {', '.join(names)}")
+    for stage_name, run in trained.items():
+        if stage_name not in done:
+            plan.hours[stage_name.removeprefix("pretrain@")] = _hours(stage_name, run, rates, file)
     plan.disk = dict(_disk(values, stages, done, source_bytes))
     plan.missing += _missing(stages)
     return plan
+
+
+def _trained(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Stage -> entry of all that is trained: runs, runs that need something, teachers."""
+    sections = {"pretrain": "runs", "taught": "taught", "teachers": "teachers"}
+    return {
+        f"{kind}@{name}": entry
+        for kind, section in sections.items()
+        for name, entry in values[section].items()
+        if "samples" in entry
+    }
 
 
 def _absent_data(values: dict[str, Any]) -> list[str]:
@@ -107,21 +120,24 @@ def _jobs(stage: Stage, stages: dict[str, Stage], parts: int) -> int:
 
 
 def _hours(
-    name: str, run: dict[str, Any], rates: dict[str, float], file: Path
+    stage: str, run: dict[str, Any], rates: dict[str, float], file: Path
 ) -> tuple[float | None, str]:
-    """GPU-hours (or process-hours) of a run, and where the rate comes from: stated, recorded for a
-    run of that name with as much arithmetic an image, or what a large GPU would do.
+    """GPU-hours (or process-hours) of a training, and where the rate comes from: stated, recorded
+    for one of that name with as much arithmetic an image, or what a large GPU would do.
     """
+    kind, _, name = stage.partition("@")
+    told = "pretrain" if kind == "taught" else kind  # by what trains it
     stated = rates.get(name, rates.get(""))
     if stated:
         return run["samples"] / stated / 3600, f"{stated:,.0f} images/s a GPU, stated"
-    flops = flops_of(name, run)
+    # A step of what needs a teacher can only be counted where there is one.
+    flops = flops_of(name, run) if kind == "pretrain" else None
     for path in (
-        Path(f"costs/pretrain/{name}.json"),
-        Path(f"results/{file.stem}/costs/pretrain-{name}.json"),
+        Path(f"costs/{told}/{name}.json"),
+        Path(f"results/{file.stem}/costs/{told}-{name}.json"),
     ):
         cost = json.loads(path.read_bytes()) if path.exists() else {}
-        if cost and flops is not None and math.isclose(cost["gflop_per_image"] * 1e9, flops):
+        if cost and (flops is None or math.isclose(cost["gflop_per_image"] * 1e9, flops)):
             rate = cost["images"] / cost["seconds"] / cost.get("processes", 1)
             source = f"{rate:,.0f} images/s on one {cost['device']}, recorded in {path}"
             return run["samples"] / rate / 3600, source
@@ -137,8 +153,11 @@ def _disk(
     """Bytes of what is not there yet, by name."""
     if "shards" not in done:
         yield "shards (as large as the source)", source_bytes or _bytes(values["data"]["source"])
-    runs = {n: r for n, r in values["runs"].items() if f"pretrain@{n}" not in done}
-    sizes: dict[str, Sizes] = {n: sizes_of(n, r) for n, r in runs.items()}
+    runs = {n: r for n, r in _trained(values).items() if n not in done}
+    sizes: dict[str, Sizes] = {
+        n: sizes_of(n.partition("@")[2], r if n.startswith("pretrain@") else _as_control(r))
+        for n, r in runs.items()
+    }  # of what needs a teacher, and of teachers, the encoder alone
     yield "encoders", sum(4 * s.encoder for s in sizes.values())
     # Weights in fp32, and the optimiser's two moments (one for SGD and LARS).
     states = [
@@ -146,11 +165,26 @@ def _disk(
         for n, s in sizes.items()
     ]
     yield "checkpoints, while the runs last", KEPT * sum(states)
+    for name, how in values["targets"].items():
+        if f"targets@{name}" not in done:
+            yield from _targets(name, how, values)
     yield "features", sum(_features(values, stages[name]) for name in _of(stages, done))
 
 
+def _targets(
+    name: str, how: dict[str, Any], values: dict[str, Any]
+) -> Iterator[tuple[str, int | None]]:
+    """Bytes of the stored targets `name`; of 1,000 images where their number is not known."""
+    teacher = how["needs"].split("/")[1]
+    numbers = answer_size(teacher, values)
+    index = Path("data/index.json")
+    images = json.loads(index.read_bytes())["splits"]["train"] if index.exists() else 1000
+    what = f"targets {name}, {how['crops']} crops" + ("" if index.exists() else " of 1,000 images")
+    yield what, how["crops"] * images * numbers * (2 if how["storage"] == "fp16" else 4)
+
+
 def _of(stages: dict[str, Stage], done: set[str]) -> list[str]:
-    kinds = ("features", "controls")
+    kinds = ("features", "taught_features", "controls")
     return [s.name for s in stages.values() if s.kind in kinds and s.name not in done]
 
 
@@ -162,8 +196,15 @@ def _features(values: dict[str, Any], stage: Stage) -> int:
     control = values["controls"].get(stage.key, {})
     if control.get("kind") == "pixels":
         return int(4 * images * 3 * control["img_size"] ** 2)
+    if stage.key in values["taught"]:
+        control = _as_control(values["taught"][stage.key])
     width = sizes_of(str(stage.key), values["runs"].get(stage.key, control)).width
     return int(4 * images * 2 * width * control.get("draws", 1))
+
+
+def _as_control(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's encoder alone."""
+    return {"kind": "random", "seed": 0, "draws": 1, "encoder": run["encoder"]}
 
 
 def _bytes(source: str) -> int | None:

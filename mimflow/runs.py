@@ -39,7 +39,7 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
             .replace(".", "_")
             .replace("+", "")
         )
-        if any(new in values[section] for section in ("runs", "controls", "encoders")):
+        if any(new in values[section] for section in ("runs", "taught", "controls", "encoders")):
             raise ValueError(f"{FILE}: {new!r} is there already")
         entry = copy.deepcopy(values["runs"][like])
         for key, text in [*map(_pair, sets), *point]:

@@ -74,6 +74,49 @@ def _flops(name: str, text: bytes) -> float | None:
         return None
 
 
+def answer_size(name: str, values: dict[str, Any]) -> int:
+    """How many numbers a teacher gives for an image: tokens, the whole, class attention."""
+    return _answer(canonical(_encoder_of(name, values)))
+
+
+def _encoder_of(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """{timm, width} or {encoder, width} of a teacher; `width` null: the encoder's."""
+    entry = values["teachers"][name]
+    if entry["kind"] == "imported":
+        return {"timm": entry["timm"], "width": entry["projection"]}
+    if entry["kind"] == "run":
+        run = entry["needs"].split("/")[1]
+        found = {**values["encoders"], **values["taught"], **values["runs"]}[run]
+        return {"timm": found["timm"], "width": None} if "timm" in found else _drawn(found, None)
+    return _drawn(entry, entry.get("joint"))
+
+
+def _drawn(entry: dict[str, Any], width: int | None) -> dict[str, Any]:
+    return {"encoder": entry["encoder"], "width": width}
+
+
+@cache
+def _answer(text: bytes) -> int:
+    import torch
+
+    from mimflow.backbones.grid import flat
+    from mimflow.encoder import build_encoder, build_timm, described, input_size
+
+    entry = json.loads(text)
+    with torch.device("meta"):
+        if "timm" in entry:
+            encoder: Any = build_timm(entry["timm"]["name"], entry["timm"]["kwargs"])
+        else:
+            control = {"kind": "random", "seed": 0, "draws": 1, "encoder": entry["encoder"]}
+            encoder = build_encoder(described(parse(CONTROLS["random"], control, "x").encoder))
+        size = input_size(encoder)
+        x = flat(encoder, encoder.eval().forward_features(torch.empty(1, 3, size, size)))
+    prefix = getattr(encoder, "num_prefix_tokens", 0)
+    patches = x.shape[1] - prefix
+    width = entry["width"] or x.shape[2]
+    return int((patches + 1) * width + (patches if prefix else 0))
+
+
 def flops_of(name: str, run: dict[str, Any]) -> float | None:
     """Operations of a training step for one image; None where only a run can tell."""
     return _flops(name, canonical(run))

@@ -45,7 +45,7 @@ def sync(touch: bool = True) -> int:
     if touch and sound and not (absent or stale):
         _touch("--forceall")
     elif touch and sound:  # the others' inputs keep their times
-        _touch("--", *(o for s in sound for o in s.outs if o != "data/shards"))
+        _touch("--", *(o for s in sound for o in s.outs if not o.endswith("/shards")))
     return 2 if stale else 0
 
 

@@ -31,7 +31,7 @@ def verify(name: str, tolerance: float) -> list[str]:
     params = read_yaml(Path("params.yaml"))
     check(params)
     own = [s for s in load(params).values() if s.key == name]
-    made_again = [s for s in own if s.kind != "pretrain"]
+    made_again = [s for s in own if s.kind not in ("pretrain", "taught")]
     if not any(o.startswith("metrics/") for s in own for o in s.outs):
         known = {n for names in params["evaluate"].values() for n in names}
         raise ValueError(f"{name!r} is evaluated nowhere ({nearest(name, known)})")

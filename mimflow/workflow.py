@@ -76,12 +76,16 @@ def refresh_code(stages: dict[str, Stage]) -> None:
 def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
     """A path of dvc.yaml as the files that Snakemake watches.
 
-    The folder of shards is known by its files; a folder that holds several stages' outputs is these
+    A folder of shards is known by its files; a folder that holds several stages' outputs is these
     outputs.
     """
     if path == "data/shards":
         count = stages["shards"].params("data")["num_shards"]
         return [f"{path}/{i:05d}.arrow" for i in range(count)]
+    section, _, key = path.removesuffix("/shards").partition("/")
+    if section == "targets" and path.endswith("/shards"):
+        how = stages[f"targets@{key}"].params(f"targets.{key}")
+        return [f"{path}/{i:05d}.bin" for i in range(how["crops"] * how["num_shards"])]
     below = [
         out
         for out in owners(stages)
@@ -121,6 +125,8 @@ def tasks(stages: dict[str, Stage]) -> list[str]:
 
 
 def _at(stages: dict[str, Stage], kind: str, wildcards: Any) -> Stage:
+    if "@" in kind:
+        return stages[kind]
     key = getattr(wildcards, "key", None)
     return stages[kind if key is None else f"{kind}@{key}"]
 
@@ -134,6 +140,11 @@ def outputs(stages: dict[str, Stage], kind: str, beside: str = "") -> list[str]:
     """The outputs of the rule `kind` beside a folder, `{key}` standing for its key."""
     patterns = _of(stages, kind)[0].patterns
     return _expanded(tuple(p for p in patterns if p != beside), stages)
+
+
+def of_one(stages: dict[str, Stage], name: str) -> list[str]:
+    """The outputs of one stage, where their number is its own."""
+    return _expanded(stages[name].outs, stages)
 
 
 def recipe(stages: dict[str, Stage], kind: str) -> Callable[[Any], str]:

@@ -14,6 +14,7 @@ def body(stage: Stage) -> None:
     from mimflow.report.tables import markdown
 
     values = {key: stage.params(key) for key in ("evaluate", "runs", "controls", "encoders")}
+    values["runs"] = {**values["runs"], **stage.params("taught")}
     summary = summarise(values, Path("metrics"))
     write(Path("report/summary.json"), canonical(summary))
     write(Path("report/table.md"), markdown(summary).encode())

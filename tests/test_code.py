@@ -65,6 +65,21 @@ def test_a_changed_evaluation_changes_no_other(tree: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"knn"}
 
 
+def test_a_changed_kind_of_teacher_changes_no_other(tree: Path) -> None:
+    kinds = ("caption", "imported", "mocov3", "random", "run")
+
+    def found() -> dict[str, dict[str, str]]:
+        code._tree.cache_clear()
+        names = [f"teacher-{kind}" for kind in kinds]
+        return {name: code_hash(modules_of(name, tree), tree) for name in names}
+
+    before = found()
+    edit(tree / "mimflow/data/colour.py", "(0.1, 2.0)", "(0.1, 2.1)")
+    edit(tree / "mimflow/params/caption.py", "joint: Count", "joint: Positive")
+    changed = {name for name, now in found().items() if now != before[name]}
+    assert changed == {"teacher-mocov3", "teacher-caption"}
+
+
 def test_observers_are_left_out_and_exist() -> None:
     modules = closure("stages.pretrain", ROOT) | closure("mimflow.methods.mae", ROOT)
     assert not modules & code.OBSERVERS

@@ -97,6 +97,23 @@ def test_a_mistake_in_the_file_is_told_apart_from_absent_data() -> None:
         make_plan(large(num_shards=0), {}, None)
 
 
+def test_stored_targets_and_trained_teachers_are_in_the_plan() -> None:
+    values = read_yaml(ROOT / "presets/zoo.yaml")
+    values["data"]["source"] = "data/raw/large"
+    Path("zoo.yaml").write_text(yaml.safe_dump(values))
+    plan = make_plan(Path("zoo.yaml"), {"moco": 1.0, "": 1000.0}, 10**6)
+    assert plan.run["teachers"] == 4 and plan.run["targets"] == 1
+    assert {"teachers@moco", "teachers@caption"} <= set(plan.hours)
+    assert "teachers@random-vit" not in plan.hours  # nothing is trained
+    tokens, whole, attention = 64 * 32, 32, 64
+    size = plan.disk["targets of-moco, 2 crops of 1,000 images"]
+    assert size == 2 * 2 * 1000 * (tokens + whole + attention)
+    Path("data").mkdir()
+    Path("data/index.json").write_text('{"splits": {"train": 500}}')
+    plan = make_plan(Path("zoo.yaml"), {"": 1000.0}, 10**6)
+    assert plan.disk["targets of-moco, 2 crops"] == size // 2
+
+
 def test_a_recorded_rate_is_used_where_an_image_costs_the_same() -> None:
     Path("costs/pretrain").mkdir(parents=True)
     file = large()

@@ -14,8 +14,10 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from mimflow.params import sections
+from mimflow.params.built import TEACHERS, needs_mistakes, weights_mistakes
 from mimflow.params.fields import Section
 from mimflow.params.source import source_mistakes
+from mimflow.params.targets import Targets
 from mimflow.params.tasks.attentive import Attentive
 from mimflow.params.tasks.diagnostics import Diagnostics
 from mimflow.params.tasks.fewshot import Fewshot
@@ -46,7 +48,12 @@ SECTIONS: dict[str, type[Section]] = {
     "features": sections.Features,
     **TASKS,
 }
-ENTRIES = ("runs", "controls", "encoders")  # sections of named entries
+# Sections of named entries, and the key that chooses an entry's kind; most may be empty.
+ENTRIES = {
+    **{"runs": "method", "taught": "method", "controls": "kind", "teachers": "kind"},
+    **{"encoders": None, "targets": None},
+}
+FILLED = ("runs", "controls")
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str:
@@ -167,7 +174,8 @@ def check(values: dict[str, Any]) -> None:
             lines += _try(SECTIONS[name], values[name], name)
     if not lines:
         lines = [f"{FILE}: {line}" for line in source_mistakes(values["data"])]
-        lines += [*_weights(values), *_evaluated(values)]
+        found = (*needs_mistakes(values), *weights_mistakes(values))
+        lines += [*(f"{FILE}: {line}" for line in found), *_evaluated(values)]
     if lines:
         raise ValueError("\n".join(lines))
 
@@ -181,8 +189,8 @@ def _try(schema: type[Any], values: object, where: str) -> list[str]:
 
 
 def _entries(section: str, entries: object) -> list[str]:
-    """The mistakes in `runs`, `controls` or `encoders`; of the last there may be none."""
-    if not isinstance(entries, dict) or not (entries or section == "encoders"):
+    """The mistakes in a section of named entries."""
+    if not isinstance(entries, dict) or not (entries or section not in FILLED):
         return [f"{FILE}: {section}: at least one named entry is expected"]
     lines = []
     for name, values in entries.items():
@@ -190,20 +198,31 @@ def _entries(section: str, entries: object) -> list[str]:
         if not isinstance(name, str) or not RUN_NAME.fullmatch(name):
             lines.append(f"{FILE}: {where}: {name!r} is no name (allowed: {RUN_NAME.pattern})")
             continue
-        if section == "encoders":
-            lines += _try(sections.Imported, values, where)
-            continue
-        chooser = "method" if section == "runs" else "kind"
-        choice = values.get(chooser) if isinstance(values, dict) else None
+        chooser = ENTRIES[section]
+        choice = values.get(chooser) if isinstance(values, dict) and chooser else None
         try:
-            schema = schema_of(choice) if section == "runs" else CONTROLS[str(choice)]
+            schema = _schema(section, choice)
         except ValueError as error:
             lines.append(f"{FILE}: {where}.{chooser}: {error}")
-        except KeyError:
-            lines.append(f"{FILE}: {where}.{chooser}: {choice!r} ({nearest(choice, CONTROLS)})")
         else:
             lines += _try(schema, values, where)
     return lines
+
+
+def _schema(section: str, choice: object) -> type[Section]:
+    """The keys of an entry whose method or kind is `choice`."""
+    kinds = {"controls": CONTROLS, "teachers": TEACHERS}.get(section)
+    if kinds is not None:
+        if str(choice) not in kinds:
+            raise ValueError(f"{choice!r} ({nearest(choice, kinds)})")
+        return kinds[str(choice)]
+    if section in ("runs", "taught"):
+        schema = schema_of(choice)
+        if ("needs" in schema.model_fields) != (section == "taught"):
+            other = "runs" if section == "taught" else "taught"
+            raise ValueError(f"{choice!r} belongs in the section {other}")
+        return schema
+    return sections.Imported if section == "encoders" else Targets
 
 
 def _lists(evaluate: object) -> list[str]:
@@ -226,28 +245,18 @@ def _lists(evaluate: object) -> list[str]:
     return lines
 
 
-def _weights(values: dict[str, Any]) -> list[str]:
-    """The weights that params.yaml names exist."""
-    lines = []
-    for name, entry in values["encoders"].items():
-        text = entry["weights"]
-        path = Path(text)
-        if path.exists():
-            continue
-        folder = path.parent
-        beside = [str(folder / p.name) for p in folder.glob("*")] if folder.is_dir() else []
-        hint = "".join(f" (nearest: {n})" for n in difflib.get_close_matches(text, beside, n=1))
-        lines.append(f"{FILE}: encoders.{name}.weights: no such file or folder: {text!r}{hint}")
-    return lines
-
-
 def _evaluated(values: dict[str, Any]) -> list[str]:
     """Evaluated names exist, once, and each run is read against the same encoder with random
     weights.
     """
-    runs, controls, encoders = values["runs"], values["controls"], values["encoders"]
+    runs = {**values["runs"], **values["taught"]}
+    controls, encoders = values["controls"], values["encoders"]
     every = [*runs, *controls, *encoders]
     lines = [
+        f"{FILE}: taught.{n}: a run has this name too"
+        for n in sorted({*values["runs"]} & {*values["taught"]})
+    ]
+    lines += [
         f"{FILE}: {section}.{n}: a run has this name too"
         for section in ("controls", "encoders")
         for n in sorted({*runs} & {*values[section]})

@@ -15,106 +15,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from repository import PROFILE, Repository, make_repository
 from safetensors.torch import save_file
 
 from mimflow.files import canonical
 
-ROOT = Path(__file__).parents[2]
-PROFILE = ("--workflow-profile", "workflow/profiles/default")
 TASKS = ("knn", "linear", "diagnostics")  # that evaluate the run mae
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 
 
-class Repository:
-    """A git repository with the sources of this one and the toy preset."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __call__(self, *command: str, code: int | None = 0, **environment: str) -> str:
-        """Output and errors of the command; asserts its exit code."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        names = {k: v for k, v in os.environ.items() if not k.startswith(("MIMFLOW_", "PYTEST_"))}
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env={**names, "PATH": path, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
-        assert code is None or done.returncode == code, done.stdout
-        return done.stdout
-
-    def planned(self) -> set[str]:
-        """The jobs that Snakemake would run."""
-        text = self("snakemake", "-n", *PROFILE)
-        if "Nothing to be done" in text:
-            return set()
-        jobs = re.findall(r"^(?:local)?rule (\w+):$(.*?)(?=^\[|^Job stats)", text, re.M | re.S)
-        found = set()
-        for rule, body in jobs:
-            key = re.search(r"wildcards: key=(\S+)", body)
-            found.add(f"{rule}@{key[1]}" if key else rule)
-        return found - {"all"}
-
-    def stale(self) -> set[str]:
-        """The stages that DVC would run for a reason of their own."""
-        text = self("dvc", "status", "--json")
-        return set(json.loads(text))
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        text = (self.path / file).read_text()
-        assert text.count(old) >= 1, f"{old!r} is not in {file}"
-        (self.path / file).write_text(text.replace(old, new))
-
-    def artifacts(self) -> dict[str, bytes]:
-        """The encoders, curves, pictures, features, metrics and the report."""
-        names = [
-            p
-            for f in ("runs", "features", "metrics", "report", "data/shards")
-            for p in (self.path / f).rglob("*")
-        ]
-        return {
-            str(p.relative_to(self.path)): p.read_bytes()
-            for p in names
-            if p.is_file() and p.name != ".gitignore"
-        }
-
-
 @pytest.fixture(scope="module")
-def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
-    path = tmp_path_factory.mktemp("workflow") / "repo"
-    ignored = shutil.ignore_patterns(
-        "__pycache__",
-        "shards",
-        "raw",
-        "index.json",
-        "audit.json",
-        "made.json",
-        "cache",
-        "tmp",
-        "config.local",
-    )
-    path.mkdir()
-    for name in ("mimflow", "stages", "workflow", "data", "presets", ".dvc"):
-        shutil.copytree(ROOT / name, path / name, ignore=ignored)
-    for name in ("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "Makefile"):
-        shutil.copy(ROOT / name, path / name)
-    (path / "slurm").symlink_to("workflow/profiles/slurm")
-    shutil.copy(ROOT / "presets/toy.yaml", path / "params.yaml")
-    repo = Repository(path)
-    repo("git", "init", "-q")
-    repo("git", "add", "-A")
-    repo("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
-    yield repo
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return make_repository(tmp_path_factory.mktemp("workflow") / "repo")
 
 
 MISTAKES = [  # in the toy preset; each line follows "params.yaml: "

@@ -59,3 +59,25 @@ if flow.keys(STAGES, "encoders"):  # there may be none
             "logs/encoders/{key}.log",
         shell:
             flow.SHELL
+
+
+if flow.keys(STAGES, "taught_features"):
+
+    rule taught_features:
+        input:
+            flow.inputs(STAGES, "taught_features"),
+        output:
+            *flow.outputs(STAGES, "taught_features"),
+        params:
+            recipe=flow.recipe(STAGES, "taught_features"),
+            command=flow.command(STAGES, "taught_features"),
+        wildcard_constraints:
+            key=flow.keys(STAGES, "taught_features"),
+        threads: flow.threads(STAGES, "taught_features")
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        log:
+            "logs/taught_features/{key}.log",
+        shell:
+            flow.SHELL
