@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mimflow.files import canonical, write
 
+MADE = ("teacher", "tokenizer")  # by a stage of its own, by kind
 # Can not reach a result: they read parameters, say what goes on, and run the stages.
 OBSERVERS = frozenset(
     {
@@ -51,11 +52,11 @@ def code_hash(modules: list[str], root: Path) -> dict[str, str]:
 
 def modules_of(name: str, root: Path) -> list[str]:
     """What runs under the name: the stage `name`, pre-training by the method `name`, or the making
-    of a teacher of the kind after `teacher-`.
+    of a teacher or a tokenizer of the kind after `teacher-` or `tokenizer-`.
     """
-    kind = name.removeprefix("teacher-")
-    if kind != name and (root / "mimflow" / "teachers" / f"{kind}.py").exists():
-        return ["stages.teachers", f"mimflow.teachers.{kind}"]
+    what, _, kind = name.partition("-")
+    if what in MADE and (root / "mimflow" / f"{what}s" / f"{kind}.py").exists():
+        return [f"stages.{what}s", f"mimflow.{what}s.{kind}"]
     if (root / "stages" / f"{name}.py").exists():
         return [f"stages.{name}"]
     if (root / "mimflow" / "methods" / f"{name}.py").exists():

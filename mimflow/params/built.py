@@ -1,4 +1,4 @@
-"""What is built on what: teachers, stored targets, and runs that need one of them.
+"""What is built on what: teachers, stored targets, tokenizers, and runs that need one of them.
 
 `needs` is a path that a stage makes, so that DVC and Snakemake see it like any other input.
 """
@@ -22,9 +22,11 @@ TEACHERS: dict[str, type[Section]] = {
     "mocov3": MoCoTeacher,
     "caption": CaptionTeacher,
 }
+FROM_FILE = ("imported", "dalle", "beit2")  # kinds whose `needs` no stage makes
 FILES = {  # section -> the file of an entry that others may need
     "teachers": "teachers/{}/weights.safetensors",
     "targets": "targets/{}/index.json",
+    "tokenizers": "tokenizers/{}/weights.safetensors",
     "runs": "runs/{}/encoder.safetensors",
     "taught": "runs/{}/encoder.safetensors",
     "encoders": "runs/{}/encoder.safetensors",
@@ -32,7 +34,8 @@ FILES = {  # section -> the file of an entry that others may need
 ALLOWED = {  # section -> what its entries may need
     "teachers": ("runs", "taught", "encoders"),
     "targets": ("teachers",),
-    "taught": ("teachers", "targets"),
+    "tokenizers": ("runs", "taught", "encoders", "teachers"),
+    "taught": ("teachers", "targets", "tokenizers"),
 }
 
 
@@ -47,7 +50,7 @@ def needs_mistakes(values: dict[str, Any]) -> Iterator[str]:
         made = made_files(values, others)
         for name, entry in values[section].items():
             where, needs = f"{section}.{name}.needs", entry["needs"]
-            if entry.get("kind") == "imported":
+            if entry.get("kind") in FROM_FILE:
                 yield from _file(where, needs)
             elif needs not in made and needs != "data/index.json":
                 close = difflib.get_close_matches(needs, made, n=1)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mimflow.params.fields import Augment, Count, PlainViT, Positive, Ratio, Section
-from mimflow.params.teachers import Images, RunFile
+from mimflow.params.needs import Images, RunFile
 from mimflow.params.training import Budget
 
 

@@ -25,6 +25,7 @@ from mimflow.params.tasks.finetune import Finetune
 from mimflow.params.tasks.knn import Knn
 from mimflow.params.tasks.linear import Linear
 from mimflow.params.tasks.linear_sgd import LinearSgd
+from mimflow.params.tokenizers import TOKENIZERS
 from mimflow.params.training import Training
 
 FILE = Path("params.yaml")
@@ -50,7 +51,8 @@ SECTIONS: dict[str, type[Section]] = {
 }
 # Sections of named entries, and the key that chooses an entry's kind; most may be empty.
 ENTRIES = {
-    **{"runs": "method", "taught": "method", "controls": "kind", "teachers": "kind"},
+    **{"runs": "method", "taught": "method"},
+    **{"controls": "kind", "teachers": "kind", "tokenizers": "kind"},
     **{"encoders": None, "targets": None},
 }
 FILLED = ("runs", "controls")
@@ -211,7 +213,7 @@ def _entries(section: str, entries: object) -> list[str]:
 
 def _schema(section: str, choice: object) -> type[Section]:
     """The keys of an entry whose method or kind is `choice`."""
-    kinds = {"controls": CONTROLS, "teachers": TEACHERS}.get(section)
+    kinds = {"controls": CONTROLS, "teachers": TEACHERS, "tokenizers": TOKENIZERS}.get(section)
     if kinds is not None:
         if str(choice) not in kinds:
             raise ValueError(f"{choice!r} ({nearest(choice, kinds)})")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mimflow.params.fields import Count, Fraction, NonNegative, PlainViT, Positive, Ratio, Section
-from mimflow.params.teachers import Images
+from mimflow.params.needs import Images
 from mimflow.params.training import Budget
 
 Pair = Annotated[list[Fraction], Field(min_length=2, max_length=2)]

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mimflow.params.fields import Augment, Count, Section, Seed, Side, Threads
-
-TEACHER = r"^teachers/[a-z][a-z0-9_-]*/weights\.safetensors$"
+from mimflow.params.needs import TeacherFile
 
 
 class Targets(Section):
@@ -20,7 +19,7 @@ class Targets(Section):
     files of a crop. `batch`, `precision`: how features are computed.
     """
 
-    needs: Annotated[str, Field(pattern=TEACHER)]
+    needs: TeacherFile
     crops: Count
     seed: Seed
     img_size: Side

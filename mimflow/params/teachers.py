@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mimflow.params.fields import Count, Encoder, Section, Seed
+from mimflow.params.needs import Images, RunFile
 from mimflow.params.sections import Colours, Scales, Timm
 
-Images = Literal["data/index.json"]  # what a teacher needs that is made from the images alone
-RunFile = Annotated[str, Field(pattern=r"^runs/[a-z][a-z0-9_-]*/encoder\.safetensors$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import importlib
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from made import tokenizer_of
 from torch import Tensor, nn
 from toy import LIMIT, make_shards
 
@@ -34,9 +38,14 @@ from mimflow.train.scale import LossScale
 from mimflow.train.step import Stepper
 
 ROOT = Path(__file__).parents[2]
-RUNS = read_yaml(ROOT / "presets/zoo.yaml")["runs"]
+ZOO = read_yaml(ROOT / "presets/zoo.yaml")
+RUNS = {**ZOO["runs"], **ZOO["taught"]}  # those that build on a tokenizer come last
 CLOCK = Clock(3, 10, 0.3, 1.0)
 CPU = torch.device("cpu")
+TOKENIZERS = Path(tempfile.mkdtemp(prefix="tokenizers-"))  # of drawn weights, one for each name
+for needs in {run["needs"] for run in ZOO["taught"].values()}:
+    tokenizer_of(64, 32, 4, (TOKENIZERS / needs).parent)
+atexit.register(shutil.rmtree, TOKENIZERS)
 
 
 def run_of(name: str, **compute: Any) -> Training:
@@ -44,6 +53,8 @@ def run_of(name: str, **compute: Any) -> Training:
     values = copy.deepcopy(RUNS[name])
     values["compute"] |= {"threads": 1, "precision": "fp32", **compute}
     values |= {"samples": 6 * values["batch"]}
+    if "needs" in values:
+        values["needs"] = str(TOKENIZERS / values["needs"])
     parsed = parse(schema_of(values["method"]), values, f"runs.{name}")
     assert isinstance(parsed, Training)
     return parsed

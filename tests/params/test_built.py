@@ -103,7 +103,7 @@ def test_a_given_encoder_may_be_a_teacher_that_is_not_made_yet(
 def test_what_comes_back_to_itself_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from mimflow.params.built import needs_mistakes
 
-    empty: dict[str, Any] = {"runs": {}, "encoders": {}, "targets": {}}
+    empty: dict[str, Any] = {"runs": {}, "encoders": {}, "targets": {}, "tokenizers": {}}
     taught = {"a": {"needs": "teachers/t/weights.safetensors"}}
     teachers = {"t": {"kind": "run", "needs": "runs/a/encoder.safetensors"}}
     lines = list(needs_mistakes({**empty, "taught": taught, "teachers": teachers}))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mimflow.params.built import FROM_FILE
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
 
@@ -178,14 +179,19 @@ def test_the_committed_files_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("preset", ["cifar10", "imagenet"])
-def test_a_preset_lacks_nothing_but_its_images(
+def test_a_preset_lacks_nothing_but_its_images_and_public_weights(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = read_yaml(ROOT / f"presets/{preset}.yaml")
     monkeypatch.chdir(tmp_path)
+    given = [e for s in ("teachers", "tokenizers") for e in values[s].values()]
+    for entry in given:
+        if entry["kind"] in FROM_FILE:
+            Path(entry["needs"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(entry["needs"]).touch()
     with pytest.raises(ValueError, match=r"^params\.yaml: data\.source: no such file or folder"):
         check(values)
-    Path("data/raw").mkdir(parents=True)
+    Path("data/raw").mkdir(parents=True, exist_ok=True)
     Path(values["data"]["source"]).touch()
     check(values)
 

@@ -12,7 +12,8 @@ from mimflow.params.training import Training
 from mimflow.train.clock import Clock
 from mimflow.train.schedule import learning_rate
 
-RUNS = read_yaml(Path(__file__).parents[2] / "presets/imagenet.yaml")["runs"]
+PRESET = read_yaml(Path(__file__).parents[2] / "presets/imagenet.yaml")
+RUNS, TAUGHT = PRESET["runs"], PRESET["taught"]
 IMAGES = 1_281_167
 PEAKS = {  # base rate x batch / 256 for MAE and LoMaR, / 512 for SimMIM
     "mae": 2.4e-3,
@@ -78,3 +79,24 @@ def test_crops_clipping_and_momenta_are_each_authors_own() -> None:
         assert run.optimiser.clip_norm == (5.0 if simmim else None)
         assert RUNS[name]["optimiser"]["betas"] == ([0.9, 0.999] if simmim else [0.9, 0.95])
         assert run.batch == (2048 if simmim else 4096)
+
+
+def test_runs_on_a_tokenizer_are_the_published_ones() -> None:
+    for name, values in TAUGHT.items():
+        run = parse(schema_of(values["method"]), values, f"taught.{name}")
+        epochs = run.samples / IMAGES
+        assert run.optimiser.peak(run.batch) == 1.5e-3 and run.batch == 2048  # no scaling rule
+        assert run.optimiser.clip_norm == 3.0 and run.optimiser.weight_decay == 0.05
+        assert run.schedule.warmup * epochs == pytest.approx(10, rel=1e-3)
+        assert run.schedule.final_lr == 1e-5
+        v2 = name in ("beit2", "mcbeit")
+        assert run.optimiser.betas == ([0.9, 0.98] if v2 else [0.9, 0.999])
+        assert run.encoder.layer_scale == 0.1 and run.encoder.bias == "shared"
+        assert run.jitter == (0.0 if name == "mcbeit" else 0.4)
+        assert run.mask.hidden == (147 if name == "mcbeit" else 75)
+    assert TAUGHT["beit"]["tokens"] == {"size": 112, "filter": "lanczos"}
+    assert TAUGHT["beit2"]["tokens"] == {"size": 224, "filter": "bicubic"}
+    assert TAUGHT["beit2"]["branch"] == {"layer": 9, "depth": 2}
+    assert TAUGHT["beit2"]["mask"]["exactly"] and not TAUGHT["beit"]["mask"]["exactly"]
+    assert (TAUGHT["mcbeit"]["mix"], TAUGHT["mcbeit"]["affinity"]) == (0.2, 1.0)
+    assert TAUGHT["mcbeit"]["temperature"]["end"] == 4.0 and not TAUGHT["mcbeit"]["detach"]

@@ -19,6 +19,7 @@ from mimflow.params.check import parse
 from mimflow.params.teachers import RandomTeacher, RunTeacher
 from mimflow.teachers import random, run
 from mimflow.teachers.frozen import Teacher, open_teacher, read_card
+from mimflow.tokenizers.network import load_network
 
 OTHERS: dict[str, dict[str, Any]] = {
     "beit": {**VIT, "kind": "beit", "name": "beit_base_patch16_224", "bias": "shared"}
@@ -172,3 +173,19 @@ def test_a_file_that_is_no_teacher_is_named(shards: Shards, tmp_path: Path) -> N
             read_card(tmp_path / name)
     with pytest.raises(ValueError, match="not a teacher"):
         open_teacher(tmp_path / "e.safetensors")
+
+
+@pytest.mark.parametrize("width", [None, 5])
+def test_a_tokenizer_sees_the_tokens_of_a_teacher(
+    shards: Shards, tmp_path: Path, width: int | None
+) -> None:
+    values = {"kind": "random", "needs": IMAGES, "seed": 0, "encoder": VIT}
+    made = random.make(parse(RandomTeacher, values, "teachers.t"), place(shards, tmp_path))
+    projection = None if width is None else torch.randn(width, VIT["embed_dim"])
+    teacher = saved(made._replace(projection=projection), shards, tmp_path, "random")
+    pixels = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (shards.mean, shards.std))
+    network = load_network(tmp_path / "weights.safetensors")
+    found, expected = network.tokens(pixels), teacher((pixels - mean) / std).tokens
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert found.shape[2] == (width or VIT["embed_dim"])

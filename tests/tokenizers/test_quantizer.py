@@ -1,0 +1,162 @@
+"""The quantizer: what moves, what takes a gradient, what is counted, and when a training ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mimflow.tokenizers.quantizer import Quantizer, centres
+from mimflow.tokenizers.usage import Usage, perplexity
+from mimflow.train.clock import Clock
+from mimflow.train.outcome import Diverged
+
+CODES, DIM = 16, 4
+
+
+def built(least: float = 0.0, grace: float = 0.0, **changes: Any) -> Quantizer:
+    torch.manual_seed(0)
+    how = {"decay": 0.9, "commitment": 1.0, "revive": False, **changes}
+    return Quantizer(CODES, DIM, usage=Usage(CODES, least, grace), seed=0, **how)
+
+
+def vectors(count: int = 3, seed: int = 1) -> Tensor:
+    return torch.randn(count, 5, DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def clock(step: int, per_epoch: int = 4, steps: int = 20) -> Clock:
+    return Clock(step, steps, step / per_epoch, steps / per_epoch)
+
+
+def test_codes_are_the_nearest_and_of_length_one() -> None:
+    quantizer = built()
+    found = quantizer(vectors(), clock(0))
+    u, book = normalize(vectors(), dim=-1), quantizer.code_vectors()
+    assert torch.equal(found.codes, torch.cdist(u, book).argmin(-1))
+    assert found.codes.min() >= 0 and found.codes.max() < CODES
+    torch.testing.assert_close(found.vectors.norm(dim=-1), torch.ones(3, 5))
+
+
+def test_the_gradient_at_the_vectors_is_the_decoders_and_the_commitments() -> None:
+    x = normalize(vectors(), dim=-1).requires_grad_()
+    found = built(commitment=0.5)(x, clock(0))
+    weight = vectors(seed=7)
+    (found.vectors * weight).sum().backward(retain_graph=True)
+    straight = x.grad.clone()  # type: ignore[union-attr]
+    found.loss.backward()
+    code = found.vectors.detach()
+    u = x.detach()
+    own = 0.5 * 2 * (u - code) / u.numel() + weight  # through the normalisation, which is of 1
+    expected = own - (own * u).sum(-1, keepdim=True) * u
+    torch.testing.assert_close(x.grad, expected, rtol=1e-4, atol=1e-6)
+    along = weight - (weight * u).sum(-1, keepdim=True) * u
+    torch.testing.assert_close(straight, along, rtol=1e-4, atol=1e-6)
+
+
+def test_a_moving_codebook_takes_no_gradient_and_a_trained_one_does() -> None:
+    moving = built()
+    x = vectors().requires_grad_()
+    moving(x, clock(0)).loss.backward()
+    assert moving.codebook.grad is None and not moving.codebook.requires_grad
+    trained = built(decay=None)
+    before = trained.codebook.clone()
+    trained(x, clock(0)).loss.backward()
+    assert trained.codebook.grad is not None and trained.codebook.grad.abs().sum() > 0
+    trained.after_step(clock(0))
+    assert torch.equal(trained.codebook, before)  # the optimiser moves it
+
+
+def test_codes_in_use_move_to_their_mean_and_others_stay() -> None:
+    quantizer = built()
+    before = quantizer.codebook.clone()
+    found = quantizer(vectors(), clock(0))
+    assert torch.equal(quantizer.codebook, before)  # looked up before they move
+    quantizer.after_step(clock(0))
+    u = normalize(vectors(), dim=-1)
+    for code in range(CODES):
+        own = u[found.codes == code]
+        if len(own):
+            mean = normalize(own.double().sum(0), dim=0).float()
+            expected = normalize(0.9 * before[code] + 0.1 * mean, dim=0)
+            torch.testing.assert_close(quantizer.codebook[code], expected)
+        else:
+            assert torch.equal(quantizer.codebook[code], before[code])
+    torch.testing.assert_close(quantizer.codebook.norm(dim=-1), torch.ones(CODES))
+
+
+def test_micro_batches_move_the_codes_like_the_whole() -> None:
+    whole, cut = built(), built()
+    whole(vectors(4), clock(0))
+    for part in vectors(4).split(2):
+        cut(part, clock(0))
+    whole.after_step(clock(0))
+    cut.after_step(clock(0))
+    torch.testing.assert_close(cut.codebook, whole.codebook, rtol=0, atol=1e-7)
+    assert torch.equal(cut.usage.counts, whole.usage.counts)
+
+
+def test_what_is_tried_outside_of_a_step_is_forgotten() -> None:
+    plain, tried = built(), built()
+    tried(vectors(4, seed=9), Clock(0, 20, 0.0, 1.0))  # for the memory that a batch takes
+    for quantizer in (plain, tried):
+        quantizer(vectors(), clock(0))
+        quantizer.after_step(clock(0))
+    assert torch.equal(plain.codebook, tried.codebook)
+    assert torch.equal(plain.usage.counts, tried.usage.counts)
+
+
+def test_evaluation_changes_nothing() -> None:
+    quantizer = built().eval()
+    state = {k: x.clone() for k, x in quantizer.state_dict().items()}
+    quantizer(vectors(), clock(0))
+    quantizer.after_step(clock(0))
+    assert all(torch.equal(x, state[k]) for k, x in quantizer.state_dict().items())
+
+
+def test_a_code_unused_for_an_epoch_begins_again_at_a_vector_of_the_last_batch() -> None:
+    quantizer = built(revive=True)
+    one = normalize(torch.ones(2, 5, DIM), dim=-1)
+    for step in range(4):
+        before = quantizer.codebook.clone()
+        used = int(quantizer(one, clock(step)).codes[0, 0])
+        quantizer.after_step(clock(step))
+        moved = (quantizer.codebook - before).abs().sum(-1) > 1e-6
+        assert moved.sum() <= 1 if step < 3 else moved.sum() == CODES
+    assert quantizer.usage.counts.sum() == 0  # the next epoch counts anew
+    begun = torch.arange(CODES) != used
+    torch.testing.assert_close(quantizer.codebook[begun], one[0, :1].expand(CODES, -1)[begun])
+
+
+def test_k_means_finds_the_centres_and_asks_for_enough_vectors() -> None:
+    truth = torch.eye(DIM)
+    noise = 0.05 * torch.randn(400, DIM, generator=torch.Generator().manual_seed(0))
+    found = centres(normalize(truth.repeat(100, 1) + noise, dim=-1), DIM, 10, 3)
+    nearest = (found @ truth.T).amax(-1)
+    assert (nearest > 0.7).all()
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(DIM))
+    with pytest.raises(ValueError, match="start_images give 3 vectors, fewer than 4 codes"):
+        centres(truth[:3], DIM, 10, 0)
+
+
+def test_perplexity_is_the_number_of_codes_that_are_equally_frequent() -> None:
+    assert perplexity(torch.tensor([3, 3, 3, 0])).item() == pytest.approx(3)
+    assert perplexity(torch.tensor([7, 0, 0, 0])).item() == pytest.approx(1)
+    assert perplexity(torch.zeros(4)).item() == pytest.approx(1)
+
+
+def test_a_dying_codebook_ends_the_training_with_advice_once_the_grace_is_over() -> None:
+    quantizer = built(least=0.5, grace=0.5)
+    one = torch.ones(2, 5, DIM)
+
+    def epoch(number: int) -> None:
+        for step in range(4 * number, 4 * number + 4):
+            quantizer(one, clock(step))
+            quantizer.after_step(clock(step))
+
+    epoch(0)
+    epoch(1)
+    with pytest.raises(Diverged, match=r"1 of 16 codes are in use, perplexity 1\.0, less than"):
+        epoch(2)
