@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mimflow.data.colour import coloured
 from mimflow.data.handover import empty
 from mimflow.draw import Draw
 from mimflow.params.fields import Augment
@@ -86,12 +87,16 @@ def fill(image: np.ndarray | Picture, boxes: Sequence[Box], outs: Sequence[np.nd
         out[:] = np.asarray(picture.resize(size, Image.Resampling.BICUBIC, corners))
 
 
-def crop_boxes(images: Images, smallest: float, draw: Draw, name: str = "crop") -> np.ndarray:
-    """int64 (B, 4): a box of each image, drawn under `name` as `crop` says."""
+def crop_boxes(
+    images: Images, smallest: float, draw: Draw, name: str = "crop", largest: float = 1.0
+) -> np.ndarray:
+    """int64 (B, 4): a box of each image, drawn under `name` as `crop` says, but of an area up to
+    `largest`.
+    """
     numbers = draw.uniform(name, 40).reshape(-1, 10, 4)
     sides = np.array([image.shape[:2] for image in images]).reshape(-1, 2, 1)
     height, width = sides[:, 0], sides[:, 1]  # (B, 1)
-    area = (smallest + (1 - smallest) * numbers[..., 0].astype(np.float64)) * height * width
+    area = (smallest + (largest - smallest) * numbers[..., 0].astype(np.float64)) * height * width
     ratio = np.exp(np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * numbers[..., 1])
     w, h = np.rint(np.sqrt(area * ratio)).astype(int), np.rint(np.sqrt(area / ratio)).astype(int)
     fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)  # (B, 10)
@@ -134,7 +139,8 @@ def finish(
     """Moves a batch to `device`; every uint8 view (B, S, S, C) becomes float32 (B, C, S, S),
     flipped and standardised.
 
-    `mean` and `std` are of values in [0, 1]; the view `x` is flipped where `x.flip` is true.
+    `mean` and `std` are of values in [0, 1]; the view `x` is flipped where `x.flip` is true, and
+    coloured as `x.colour` says (`mimflow/data/colour.py`).
     """
     scale, lift = (
         torch.tensor(values, dtype=torch.float32, device=device)
@@ -148,6 +154,8 @@ def finish(
         out = {name: x.to(device, non_blocking=True) for name, x in batch.items()}
         for name, x in out.items():
             if x.dtype == torch.uint8 and x.ndim == 4:
+                if f"{name}.colour" in out:
+                    x = coloured(x, out[f"{name}.colour"])
                 x = (x * scale + lift).permute(0, 3, 1, 2)
                 if f"{name}.flip" in out:
                     x = torch.where(out[f"{name}.flip"][:, None, None, None], x.flip(-1), x)

@@ -1,83 +1,68 @@
-"""Colours of a view changed at random, on the device: jitter, grey, blur, solarise, in this order
-(SimCLR, arXiv 2002.05709; BYOL, arXiv 2006.07733).
+"""Colour of crops as self-distillation distorts it (SimCLR, arXiv 2002.05709; BYOL, arXiv
+2006.07733): jitter, grey, blur, solarise, in this order.
 
-Every image has its own numbers, drawn by the loader. Jitter goes brightness, contrast, saturation,
-hue (the papers shuffle these), and the hue turns in YIQ, which is one matrix, instead of HSV.
+Numbers are drawn for each image with its crop (`mimflow/data/crops.py`) and travel beside it; the
+device does the work on the whole batch. The four parts of a jitter keep one order (brightness,
+contrast, saturation, hue), where torchvision draws one for each image. W numbers of an image:
+brightness, contrast, saturation (times, 1 changes nothing), hue (turns), grey, solarise (0 or 1),
+and where crops may be blurred the deviation in pixels (0: none).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
-NUMBERS = 9  # uniform ones that an image needs
 LUMA = (0.299, 0.587, 0.114)
-_YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-SIGMAS = (0.1, 2.0)  # of a blur, in pixels
+REACH = 6  # pixels that a blur looks to each side: three of the largest deviation
 
 
-def changed(
-    x: Tensor,
-    numbers: Tensor,
-    jitter: Sequence[float],
-    jitter_chance: float,
-    grey: float,
-    blur: float,
-    solarise: float,
-) -> Tensor:
-    """Images `x` (B, 3, H, W) in [0, 1] with `numbers` (B, NUMBERS) in [0, 1); chances as named."""
-    u = numbers[:, :, None, None, None].unbind(1)  # NUMBERS of (B, 1, 1, 1)
-    x = torch.where(u[0] < jitter_chance, _jittered(x, u[1:5], jitter), x)
-    x = torch.where(u[5] < grey, _luma(x).expand_as(x), x)
-    if blur:
-        low, high = SIGMAS
-        x = torch.where(u[6] < blur, _blurred(x, low + (high - low) * u[7].flatten()), x)
-    return torch.where((u[8] < solarise) & (x >= 0.5), 1 - x, x)
+def coloured(images: Tensor, numbers: Tensor) -> Tensor:
+    """Images uint8 (B, S, S, 3) by their numbers (B, W), as float32 of 0 to 255."""
+    x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+    light, contrast, strength, turn, grey, solar = numbers[:, :6, None, None, None].unbind(1)
+    x = (x * light).clamp(0, 1)
+    x = _toward(luma(x).mean((2, 3), keepdim=True), x, contrast)
+    x = _toward(luma(x), x, strength)
+    x = turned(x, turn[:, 0])
+    x = torch.where(grey > 0, luma(x), x)
+    if numbers.shape[1] > 6:
+        x = blurred(x, numbers[:, 6])
+    x = torch.where((solar > 0) & (x >= 127.5 / 255), 1 - x, x)  # 128 and more
+    return (x * 255).permute(0, 2, 3, 1)
 
 
-def _luma(x: Tensor) -> Tensor:
-    weights = x.new_tensor(LUMA)[:, None, None]
-    return (x * weights).sum(1, keepdim=True)  # (B, 1, H, W)
+def luma(x: Tensor) -> Tensor:
+    """(B, 1, H, W): the grey of (B, 3, H, W)."""
+    return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
-def _jittered(x: Tensor, u: Sequence[Tensor], amounts: Sequence[float]) -> Tensor:
-    bright, contrast, saturate = (
-        1 + a * (2 * v - 1) for a, v in zip(amounts[:3], u[:3], strict=True)
-    )
-    x = (x * bright).clamp(0, 1)
-    mean = _luma(x).mean((2, 3), keepdim=True)
-    x = (mean + (x - mean) * contrast).clamp(0, 1)
-    level = _luma(x)
-    x = (level + (x - level) * saturate).clamp(0, 1)
-    return _turned(x, 2 * math.pi * amounts[3] * (2 * u[3].flatten() - 1))
+def _toward(ground: Tensor, x: Tensor, share: Tensor) -> Tensor:
+    return (ground + (x - ground) * share).clamp(0, 1)
 
 
-def _turned(x: Tensor, angle: Tensor) -> Tensor:
-    """The hue turned by `angle` (B,) in radians, the luma kept."""
-    there = x.new_tensor(_YIQ)
-    turn = torch.zeros(len(x), 3, 3, dtype=x.dtype, device=x.device)
-    turn[:, 0, 0] = 1
-    turn[:, 1, 1] = turn[:, 2, 2] = angle.cos()
-    turn[:, 2, 1] = angle.sin()
-    turn[:, 1, 2] = -angle.sin()
-    matrix = torch.linalg.inv(there) @ turn @ there  # (B, 3, 3)
-    return torch.einsum("bij,bjhw->bihw", matrix, x).clamp(0, 1)
+def turned(x: Tensor, turn: Tensor) -> Tensor:
+    """`x` (B, 3, H, W) in [0, 1] with its hue moved by `turn` (B, 1, 1) of a whole circle."""
+    (r, g, b), value = x.unbind(1), x.amax(1)
+    chroma = value - x.amin(1)
+    part = chroma.clamp(min=1e-12)
+    hue = torch.where(value == g, 2 + (b - r) / part, 4 + (r - g) / part)
+    hue = torch.where(value == r, (g - b) / part, hue) + 6 * turn  # in sixths of the circle
+    place = (hue[:, None] + x.new_tensor([5.0, 3.0, 1.0])[:, None, None]) % 6  # (B, 3, H, W)
+    share = torch.minimum(place, 4 - place).clamp(0, 1)
+    return value[:, None] - chroma[:, None] * share
 
 
-def _blurred(x: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with its own `sigma` (B,) for each image; the border is mirrored."""
-    reach = min(math.ceil(3 * SIGMAS[1]), x.shape[-1] - 1)
-    offset = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    kernel = (-(offset**2) / (2 * sigma[:, None] ** 2)).exp()  # (B, 2 reach + 1)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
-    rows = x.flatten(0, 1)[None]  # (1, 3 B, H, W)
-    rows = conv2d(
-        pad(rows, (reach, reach, 0, 0), "reflect"), kernel[:, :, None], groups=len(kernel)
-    )
-    down = kernel[..., None]
-    rows = conv2d(pad(rows, (0, 0, reach, reach), "reflect"), down, groups=len(kernel))
-    return rows[0].unflatten(0, (-1, 3))
+def blurred(x: Tensor, deviation: Tensor) -> Tensor:
+    """`x` (B, C, H, W) under a Gaussian of each image's `deviation` (B,) in pixels, 0 for none;
+    edges repeat.
+    """
+    count, channels, _, _ = x.shape
+    steps = torch.arange(-REACH, REACH + 1, device=x.device)
+    weight = (-0.5 * (steps / deviation.clamp(min=1e-3)[:, None]).square()).exp()  # (B, 2 r + 1)
+    weight = (weight / weight.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None, None]
+    out = x.reshape(1, -1, *x.shape[2:])  # (1, B C, H, W)
+    for pad, kernel in (((REACH, REACH, 0, 0), weight), ((0, 0, REACH, REACH), weight.mT)):
+        out = torch.nn.functional.pad(out, pad, mode="replicate")
+        out = torch.nn.functional.conv2d(out, kernel, groups=count * channels)
+    return out.reshape(x.shape)

@@ -15,4 +15,4 @@ _WEIGHTS = r"weights\.safetensors$"
 Images = Literal["data/index.json"]  # the images alone
 RunFile = Annotated[str, Field(pattern=rf"^runs{_NAME}encoder\.safetensors$")]
 TeacherFile = Annotated[str, Field(pattern=rf"^teachers{_NAME}{_WEIGHTS}")]
-TokenizerFile = Annotated[str, Field(pattern=rf"^tokenizers{_NAME}{_WEIGHTS}")]
+TokenizerFile = Annotated[str, Field(pattern=rf"(^|/)tokenizers{_NAME}{_WEIGHTS}")]

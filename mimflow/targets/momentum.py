@@ -7,14 +7,17 @@ arXiv 1911.05722; BYOL, arXiv 2006.07733; per epoch: SdAE, arXiv 2208.00449).
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from mimflow.train.clock import Clock
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def momentum_copy(student: nn.Module) -> nn.Module:
+
+def momentum_copy(student: Network) -> Network:
     """A frozen copy, equal to `student` at the start."""
     return copy.deepcopy(student).requires_grad_(False)
 

@@ -13,7 +13,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from timm.models.vision_transformer import VisionTransformer
@@ -23,20 +22,17 @@ from torch.nn.functional import cross_entropy, normalize
 from mimflow.backbones.chunks import chunked
 from mimflow.backbones.positions import sincos
 from mimflow.backbones.vit import build_vit
-from mimflow.data.augment import Images, Views, crop_boxes, fill
-from mimflow.data.colour import NUMBERS, changed
-from mimflow.data.handover import empty
+from mimflow.data.augment import Views, finish
+from mimflow.data.crops import GLOBAL, multi_crop
 from mimflow.decoders.batchnorm import GlobalBatchNorm
 from mimflow.draw import Draw
 from mimflow.encoder import described
 from mimflow.params.mocov3 import MoCoTeacher
 from mimflow.targets.momentum import follow, momentum_copy
 from mimflow.teachers.place import Made, Place
-from mimflow.teachers.training import Render, trained
+from mimflow.teachers.training import trained
 from mimflow.train.clock import Clock
 from mimflow.train.processes import gather, together
-
-VIEWS = ("one", "two")
 
 
 class MoCoV3(nn.Module):
@@ -60,12 +56,12 @@ class MoCoV3(nn.Module):
         self.temperature, self.momentum = temperature, momentum
 
     def forward(self, batch: dict[str, Tensor], draw: Draw, clock: Clock) -> dict[str, Tensor]:
-        queries = [self.predictor(self.projector(self.seen(batch[v]))) for v in VIEWS]  # (B, Q)
+        queries = [self.predictor(self.projector(self.seen(batch[v]))) for v in GLOBAL]  # (B, Q)
         with torch.no_grad():
             now = momentum_at(clock, self.momentum)  # before the keys: by this step's weights
             follow(self.slow_encoder, self.encoder, now)
             follow(self.slow_projector, self.projector, now)
-            keys = [self.slow_projector(self.seen(batch[v], slow=True)) for v in VIEWS]  # (B, Q)
+            keys = [self.slow_projector(self.seen(batch[v], slow=True)) for v in GLOBAL]  # (B, Q)
         losses, right = zip(
             *(
                 contrast(q, k, self.temperature)
@@ -133,41 +129,8 @@ def first_weights(vit: VisionTransformer) -> VisionTransformer:
 
 
 def views(params: MoCoTeacher) -> Views:
-    """Two crops uint8 (B, S, S, C), their flips (B,) and colour numbers (B, NUMBERS)."""
-    size, how = params.encoder.img_size, params.views
-
-    def look(images: Images, draw: Draw, step: int) -> dict[str, np.ndarray]:
-        crops = [empty((len(images), size, size, images[0].shape[-1])) for _ in VIEWS]
-        boxes = [crop_boxes(images, how.smallest, draw, f"crop.{v}").tolist() for v in VIEWS]
-        for i, image in enumerate(images):
-            fill(image, [b[i] for b in boxes], [c[i] for c in crops])
-        found = dict(zip(VIEWS, crops, strict=True))
-        for v in VIEWS:
-            found[f"{v}.flip"] = draw.uniform(f"flip.{v}", 1)[:, 0] < 0.5 * how.flip
-            found[f"{v}.colour"] = draw.uniform(f"colour.{v}", NUMBERS)
-        return found
-
-    return look
-
-
-def finish(
-    params: MoCoTeacher, mean: list[float], std: list[float], device: torch.device
-) -> Render:
-    """Moves a batch to `device`, changes colours, flips and standardises both views."""
-    how = params.views
-    middle, spread = (torch.tensor(x, device=device)[:, None, None] for x in (mean, std))
-
-    def render(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        out = {name: x.to(device, non_blocking=True) for name, x in batch.items()}
-        for v, blur, solarise in zip(VIEWS, how.blur, how.solarise, strict=True):
-            x = out[v].permute(0, 3, 1, 2) / 255  # (B, 3, S, S)
-            colour = out.pop(f"{v}.colour")
-            x = changed(x, colour, how.jitter, how.jitter_chance, how.grey, blur, solarise)
-            x = torch.where(out.pop(f"{v}.flip")[:, None, None, None], x.flip(-1), x)
-            out[v] = ((x - middle) / spread).contiguous()
-        return out
-
-    return render
+    """Two crops of each image, with their flips and colours."""
+    return multi_crop(params.augment, params.encoder.img_size, None, params.colour)
 
 
 def build(params: MoCoTeacher) -> MoCoV3:
@@ -181,7 +144,7 @@ def build(params: MoCoTeacher) -> MoCoV3:
 def make(params: MoCoTeacher, place: Place) -> Made:
     """The encoder that the gradient moved, as the published checkpoints have it."""
     mean, std = place.shards.mean, place.shards.std
-    render = finish(params, mean, std, place.device)
+    render = finish(mean, std, place.device)
     method = trained(partial(build, params), views(params), render, params, place)
     card = {**described(params.encoder), "mean": mean, "std": std}
     origin = {"samples": params.samples, "seed": params.seed}

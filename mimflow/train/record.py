@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mimflow.files import canonical, write
 from mimflow.ranks import Processes
+from mimflow.train.collapse import Watch
 from mimflow.train.flops import Cost, peak_of
 from mimflow.train.loggers import open_loggers
 from mimflow.train.outcome import Diverged, Interrupted, Superseded
@@ -41,6 +42,7 @@ class Record:
         self.total = self.first = self.done = self.mark = 0
         self.started = self.said = self.saved = time.monotonic()
         self.wait, self.loss, self.estimated = 0.0, float("nan"), False
+        self.watch = Watch()
         # How often a checkpoint is due is a fact of the machine.
         self.every = float(os.environ.get("MIMFLOW_CHECKPOINT_SECONDS", 60))
 
@@ -90,6 +92,9 @@ class Record:
         if row is not None:
             self.loss = row["loss"]
             self.event("row", **row, **self.machine())
+            for warning in self.watch(row):
+                self.event("warning", images=done, why=warning)
+                self._say(f"{self.name}: {warning}")
             for logger in self.loggers:
                 logger(done, {**row, **self.machine()})
         if self.live:

@@ -51,6 +51,9 @@ class Stepper:
         set_rates(self.optimiser, learning_rate(self.run.schedule, self.peak, clock), decay)
         self.optimiser.zero_grad(set_to_none=True)
         values = self.gradient(batch, clock)
+        before_step = getattr(self.method, "before_step", None)
+        if before_step is not None:
+            before_step(clock)
         values |= self.apply(values["loss"])
         after_step = getattr(self.method, "after_step", None)
         if after_step is not None:

@@ -1,65 +1,119 @@
-"""Colours change as named, image by image, and not at all where the chance is none."""
+"""Colours of crops: each change is what Pillow or the definition of hue makes of it."""
 
 from __future__ import annotations
 
+import colorsys
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from mimflow.data.colour import LUMA, NUMBERS, changed
+from mimflow.data.augment import finish
+from mimflow.data.colour import blurred, coloured, turned
+from mimflow.data.crops import colour_numbers
+from mimflow.draw import Draw
+from mimflow.params.colour import Colour
 
-STILL = {"jitter": [0.4, 0.4, 0.2, 0.1], "jitter_chance": 0.0, "grey": 0.0, "blur": 0.0}
-STILL |= {"solarise": 0.0}
-
-
-def images(count: int = 4) -> Tensor:
-    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-
-
-def numbers(count: int = 4) -> Tensor:
-    return torch.rand(count, NUMBERS, generator=torch.Generator().manual_seed(1))
-
-
-def test_without_a_chance_nothing_changes() -> None:
-    assert torch.equal(changed(images(), numbers(), **STILL), images())
-
-
-def test_values_stay_in_range_and_each_image_has_its_own_numbers() -> None:
-    how = {**STILL, "jitter_chance": 0.8, "grey": 0.2, "blur": 0.5, "solarise": 0.2}
-    whole = changed(images(), numbers(), **how)
-    assert whole.min() >= 0 and whole.max() <= 1
-    torch.testing.assert_close(changed(images()[2:], numbers()[2:], **how), whole[2:])
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8)
+SAME = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+COLOUR = Colour.model_validate(
+    {
+        "jitter": [0.4, 0.4, 0.2, 0.1],
+        "jitter_share": 0.8,
+        "grey": 0.2,
+        "blur": [1.0, 0.1, 0.0],
+        "radius": [0.1, 2.0],
+        "solarise": [0.0, 0.2, 0.0],
+    }
+)
 
 
-def test_the_middle_number_jitters_nothing() -> None:
-    still = changed(images(), numbers() * 0 + 0.5, **{**STILL, "jitter_chance": 1.0})
-    torch.testing.assert_close(still, images(), rtol=1e-4, atol=1e-4)
+def changed(**values: float) -> np.ndarray:
+    names = ["brightness", "contrast", "saturation", "hue", "grey", "solarise", "blur"]
+    numbers = torch.tensor([[*SAME, 0.0] if "blur" in values else SAME] * 4)
+    for name, value in values.items():
+        numbers[:, names.index(name)] = value
+    return coloured(torch.from_numpy(PIXELS), numbers).numpy()
 
 
-def test_grey_is_the_luma_in_every_channel() -> None:
-    grey = changed(images(), numbers(), **{**STILL, "grey": 1.0})
-    luma = (images() * torch.tensor(LUMA)[:, None, None]).sum(1)
-    assert all(torch.equal(grey[:, c], luma) for c in range(3))
+def pillow(change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    images = [change(Image.fromarray(x)).convert("RGB") for x in PIXELS]
+    return np.stack([np.asarray(x) for x in images]).astype(np.float32)
 
 
-def test_solarising_turns_the_bright_half_over() -> None:
-    x = images()
-    out = changed(x, numbers(), **{**STILL, "solarise": 1.0})
-    assert torch.equal(out, torch.where(x >= 0.5, 1 - x, x))
+def test_numbers_that_change_nothing_change_nothing() -> None:
+    np.testing.assert_allclose(changed(), PIXELS, atol=1e-3)
+    np.testing.assert_allclose(changed(blur=0.0), PIXELS, atol=1e-3)
 
 
-def test_a_blur_keeps_the_mean_of_a_flat_image_and_smooths_others() -> None:
-    how = {**STILL, "blur": 1.0}
-    flat = torch.full((2, 3, 16, 16), 0.3)
-    torch.testing.assert_close(changed(flat, numbers(2), **how), flat)
-    assert changed(images(), numbers(), **how).std() < 0.8 * images().std()
+@pytest.mark.parametrize(
+    ("name", "enhance", "value"),
+    [
+        ("brightness", ImageEnhance.Brightness, 0.6),
+        ("brightness", ImageEnhance.Brightness, 1.4),
+        ("contrast", ImageEnhance.Contrast, 0.6),
+        ("contrast", ImageEnhance.Contrast, 1.4),
+        ("saturation", ImageEnhance.Color, 0.8),
+        ("saturation", ImageEnhance.Color, 1.2),
+    ],
+)
+def test_light_contrast_and_saturation_are_pillows_to_its_rounding(
+    name: str, enhance: type[ImageEnhance.Brightness], value: float
+) -> None:
+    expected = pillow(lambda image: enhance(image).enhance(value))
+    np.testing.assert_allclose(changed(**{name: value}), expected, atol=1.5)  # it rounds twice
 
 
-@pytest.mark.parametrize("turn", [0.0, 0.25, 0.9])
-def test_a_turned_hue_keeps_the_luma(turn: float) -> None:
-    x = images() * 0.2 + 0.4  # nothing is cut at 0 or 1
-    how = {**STILL, "jitter": [0.0, 0.0, 0.0, 0.1], "jitter_chance": 1.0}
-    out = changed(x, numbers() * 0 + turn, **how)
-    weights = torch.tensor(LUMA)[:, None, None]
-    torch.testing.assert_close((out * weights).sum(1), (x * weights).sum(1), rtol=0, atol=2e-3)
-    assert not torch.allclose(out, x, atol=1e-3)
+def test_grey_and_solarised_are_pillows() -> None:
+    np.testing.assert_allclose(changed(grey=1.0), pillow(ImageOps.grayscale), atol=1.0)
+    solarised = pillow(lambda image: ImageOps.solarize(image, 128))
+    np.testing.assert_allclose(changed(solarise=1.0), solarised, atol=1e-3)
+
+
+@pytest.mark.parametrize("turn", [-0.1, 0.0, 0.07, 0.5])
+def test_a_hue_turns_as_the_definition_says(turn: float) -> None:
+    x = torch.from_numpy(PIXELS).permute(0, 3, 1, 2).float() / 255
+    ours = turned(x, torch.full((4, 1, 1), turn)).permute(0, 2, 3, 1).reshape(-1, 3)
+    for before, after in zip((PIXELS / 255).reshape(-1, 3), ours.tolist(), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*before)
+        expected = colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)
+        assert after == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_blur_is_a_gaussian_of_each_image_and_keeps_flat_pictures() -> None:
+    point = torch.zeros(2, 3, 21, 21)
+    point[:, :, 10, 10] = 1
+    out = blurred(point, torch.tensor([1.0, 0.0]))
+    assert torch.equal(out[1], point[1])
+    step = torch.arange(-10, 11).float()
+    weight = torch.where(step.abs() <= 6, (-0.5 * step**2).exp(), 0.0)
+    expected = torch.outer(weight, weight) / weight.sum() ** 2
+    torch.testing.assert_close(out[0, 1], expected, rtol=1e-5, atol=1e-7)
+    flat = torch.full((2, 3, 21, 21), 0.3)
+    torch.testing.assert_close(blurred(flat, torch.tensor([2.0, 0.5])), flat)
+
+
+def test_numbers_have_the_stated_ranges_and_shares() -> None:
+    draw = Draw(np.arange(4000), "views", 0)
+    first, second, local = (colour_numbers(COLOUR, i, draw, "image") for i in range(3))
+    assert first.shape == second.shape == (4000, 7) and local.shape == (4000, 6)
+    assert first.dtype == np.float32
+    light, hue = first[:, 0], first[:, 3]
+    assert 0.6 <= light.min() < 0.62 and 1.38 < light.max() <= 1.4
+    assert -0.1 <= hue.min() < -0.09 and 0.09 < hue.max() <= 0.1
+    assert (light != 1).mean() == pytest.approx(0.8, abs=0.03)
+    assert first[:, 4].mean() == pytest.approx(0.2, abs=0.03)
+    assert not first[:, 5].any() and second[:, 5].mean() == pytest.approx(0.2, abs=0.03)
+    assert first[:, 6].min() >= 0.1 and first[:, 6].max() <= 2
+    assert (second[:, 6] > 0).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_finish_colours_a_view_before_it_is_standardised() -> None:
+    numbers = torch.tensor([[0.5, 1, 1, 0, 0, 0]] * 4)
+    batch: dict[str, Tensor] = {"image": torch.from_numpy(PIXELS), "image.colour": numbers}
+    render = finish([0.5] * 3, [0.25] * 3, torch.device("cpu"))
+    expected = (torch.from_numpy(PIXELS).permute(0, 3, 1, 2) / 255 * 0.5 - 0.5) / 0.25
+    torch.testing.assert_close(render(batch)["image"], expected, rtol=0, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimflow.draw import Draw
-from mimflow.masks import blockwise
+from mimflow.masks import rectangles
 from mimflow.masks.blockwise import block_masks
 
 GRID, HIDDEN, SMALLEST = (14, 14), 75, 16
@@ -56,20 +56,21 @@ def test_v2_hides_exactly_75_and_keeps_every_block() -> None:
 def test_every_block_is_smaller_than_the_grid_and_adds_what_is_left_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, blocks = blockwise._block, []
+    real, blocks = rectangles._add, []
 
-    def watched(mask: np.ndarray, tries: object, smallest: int, most: int) -> int:
+    def watched(
+        mask: np.ndarray, most: np.ndarray, smallest: float, numbers: np.ndarray
+    ) -> np.ndarray:
         before = mask.copy()
-        added = real(mask, tries, smallest, most)  # type: ignore[arg-type]
-        blocks.append((before, mask.copy(), added, most))
+        added = real(mask, most, smallest, numbers)
+        blocks.extend(zip(mask & ~before, added, most, strict=True))
         return added
 
-    monkeypatch.setattr(blockwise, "_block", watched)
+    monkeypatch.setattr(rectangles, "_add", watched)
     masks = drawn(300, exactly=False)
     assert len(blocks) / len(masks) == pytest.approx(4.1, abs=0.6)  # the last one may find none
-    for before, after, added, most in blocks:
-        new = after & ~before
-        assert new.sum() == added <= most
+    for new, added, most in blocks:
+        assert added == (new.sum() > 0) and new.sum() <= most
         if added:
             rows, columns = np.flatnonzero(new.any(1)), np.flatnonzero(new.any(0))
             assert max(np.ptp(rows), np.ptp(columns)) + 1 <= 13

@@ -135,12 +135,16 @@ def test_the_fine_tuning_model_equals_the_reference(golden: Any) -> None:
 
 def params_of(name: str, folder: Path, **changes: Any) -> BEiTParams:
     return BEiTParams.model_validate(
-        {**RUNS[name], "needs": str(folder / name / "weights.safetensors"), **changes}
+        {
+            **RUNS[name],
+            "needs": str(folder / "tokenizers" / name / "weights.safetensors"),
+            **changes,
+        }
     )
 
 
 def built(name: str, folder: Path, codes: int = 64, **changes: Any) -> BEiT:
-    tokenizer_of(codes, 32, 4, folder / name)
+    tokenizer_of(codes, 32, 4, folder / "tokenizers" / name)
     torch.manual_seed(0)
     return build(params_of(name, folder, **changes))
 

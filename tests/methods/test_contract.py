@@ -200,7 +200,8 @@ def test_a_resumed_run_ends_in_the_bits_of_one_that_was_not_stopped(
 
 @pytest.mark.parametrize("name", RUNS)
 def test_activations_made_again_give_the_same_gradient(shards: Shards, name: str) -> None:
-    if name in ("fastmim-p", "fastmim-pvt"):  # tables that change with the size; no known blocks
+    # Tables that change with the size; no known blocks; two passes with drawn paths.
+    if name in ("fastmim-p", "fastmim-pvt", "ibot"):
         with pytest.raises(ValueError, match=r"compute.*recompute"):
             spread(built(run_of(name)), run_of(name, recompute=True).compute, CPU)
         return

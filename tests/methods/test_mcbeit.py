@@ -34,11 +34,11 @@ CLOCK = Clock(0, 10, 0.0, 4.0)
 
 
 def built(folder: Path, **changes: Any) -> MCBEiT:
-    tokenizer_of(64, 32, 4, folder)
+    tokenizer_of(64, 32, 4, folder / "tokenizers/t")
     torch.manual_seed(0)
     return build(
         MCBEiTParams.model_validate(
-            {**RUN, "needs": str(folder / "weights.safetensors"), **changes}
+            {**RUN, "needs": str(folder / "tokenizers/t/weights.safetensors"), **changes}
         )
     )
 
@@ -92,7 +92,11 @@ def test_affinities_go_from_all_alike_to_itself_alone() -> None:
 def test_without_mixing_and_at_no_temperature_it_is_beit(tmp_path: Path) -> None:
     ours = built(tmp_path, mix=0.0, **heat(1e-6))
     shared = {k: v for k, v in RUN.items() if k in BEiTParams.model_fields}
-    shared |= {"method": "beit", "needs": str(tmp_path / "weights.safetensors"), "branch": None}
+    shared |= {
+        "method": "beit",
+        "needs": str(tmp_path / "tokenizers/t/weights.safetensors"),
+        "branch": None,
+    }
     torch.manual_seed(0)
     theirs = beit.build(BEiTParams.model_validate(shared))
     theirs.load_state_dict(ours.state_dict())

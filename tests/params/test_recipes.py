@@ -24,6 +24,13 @@ PEAKS = {  # base rate x batch / 256 for MAE and LoMaR, / 512 for SimMIM
     "simmim-vit": 4e-4,
     "lomar": 2.4e-3,
 }
+DISTILLED = {  # peak rate, epochs, warm-up epochs: base rate x batch / 256
+    "ibot": (2e-3, 800, 10),
+    "ibot-base": (3e-3, 400, 10),
+    "attmask-hint": (5e-4 * 240 / 256, 100, 10),
+    "attmask-high": (5e-4 * 240 / 256, 100, 10),
+    "attmask-high-300": (5e-4 * 800 / 256, 300, 10),
+}
 
 
 def run_of(name: str) -> Training:
@@ -48,7 +55,24 @@ def test_the_peak_rate_is_the_published_one(name: str, peak: float) -> None:
 
 
 def test_every_run_is_looked_at() -> None:
-    assert set(RUNS) >= set(PEAKS)
+    assert set(RUNS) >= {*PEAKS, *DISTILLED}
+
+
+@pytest.mark.parametrize(("name", "published"), DISTILLED.items())
+def test_self_distillation_has_the_published_schedule_and_crops(
+    name: str, published: tuple[float, int, int]
+) -> None:
+    run, (peak, epochs, warmup) = RUNS[name], published
+    parsed = run_of(name)
+    assert parsed.optimiser.peak(parsed.batch) == pytest.approx(peak)
+    assert parsed.samples == epochs * IMAGES
+    assert run["schedule"]["warmup"] * epochs == pytest.approx(warmup)
+    assert rate(name, warmup + 1) == pytest.approx(peak, rel=0.02)
+    assert rate(name, epochs - 1e-3) == pytest.approx(1e-6, abs=2e-6)
+    assert (run["optimiser"]["weight_decay"], run["schedule"]["final_decay"]) == (0.04, 0.4)
+    assert (run["crops"]["count"], run["crops"]["size"], run["head"]["codes"]) == (10, 96, 8192)
+    assert run["augment"]["amount"] == run["crops"]["area"][1]
+    assert run["distil"]["momentum"] == 0.996 and run["drop_path"] == 0.1
 
 
 @pytest.mark.parametrize(

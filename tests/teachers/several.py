@@ -24,11 +24,12 @@ from mimflow.ranks import discover
 from mimflow.teachers.place import Place
 from mimflow.train.processes import joined
 
-LOOKS = {"smallest": 0.2, "flip": True, "jitter": [0.4, 0.4, 0.2, 0.1], "jitter_chance": 0.8}
-LOOKS |= {"grey": 0.2, "blur": [0.0, 0.0], "solarise": [0.0, 0.2]}
+CROP = {"kind": "crop", "amount": 0.2, "flip": True}
+COLOUR = {"jitter": [0.4, 0.4, 0.2, 0.1], "jitter_share": 0.8, "grey": 0.2, "blur": [0.0, 0.0, 0.0]}
+COLOUR |= {"radius": [0.1, 2.0], "solarise": [0.0, 0.2, 0.0]}
 TEXT = {"width": 16, "depth": 1, "num_heads": 2, "length": 24, "drop_words": 0.5}
 KINDS: dict[str, dict[str, Any]] = {
-    "mocov3": {"views": LOOKS, "temperature": 0.2, "momentum": 0.9}
+    "mocov3": {"augment": CROP, "colour": COLOUR, "temperature": 0.2, "momentum": 0.9}
     | {"heads": {"hidden": 48, "out": 16}},
     "caption": {"text": TEXT, "joint": 12, "temperature": 0.07}
     | {"augment": {"kind": "shift", "amount": 2, "flip": False}},

@@ -6,6 +6,7 @@ usage: several.py DATA OUT CASE... where a case is METHOD-PARALLEL-ACCUMULATION[
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -24,8 +25,10 @@ from mimflow.data.shards import Shards
 from mimflow.decoders.batchnorm import GlobalBatchNorm
 from mimflow.draw import Draw
 from mimflow.methods import mae
+from mimflow.params.check import parse, schema_of
 from mimflow.params.mae import MAEParams
 from mimflow.params.read import read_yaml
+from mimflow.params.training import Training
 from mimflow.ranks import discover
 from mimflow.targets.pixels import patchify
 from mimflow.train.checkpoint import Checkpoints
@@ -33,7 +36,7 @@ from mimflow.train.clock import Clock
 from mimflow.train.loop import train
 from mimflow.train.outcome import Interrupted
 from mimflow.train.parallel import mapped, whole
-from mimflow.train.processes import gather, joined
+from mimflow.train.processes import gather, joined, total
 from mimflow.train.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -84,15 +87,21 @@ class Coupled(nn.Module):
 
 
 METHODS = {"mae": mae.build, "uneven": Uneven, "coupled": Coupled}
+ZOO = ("ibot", "attmask")  # methods of their own parameters, as the zoo has them
 
 
-def run_of(parallel: str, accumulation: int, processes: int, **compute: Any) -> MAEParams:
-    values = read_yaml(ROOT / "presets/toy.yaml")["runs"]["mae"]
+def run_of(
+    parallel: str, accumulation: int, processes: int, name: str = "mae", **compute: Any
+) -> Training:
+    zoo = read_yaml(ROOT / "presets/zoo.yaml")["runs"]
+    values = zoo[name] if name in ZOO else read_yaml(ROOT / "presets/toy.yaml")["runs"]["mae"]
     micro = 32 // processes // accumulation
     how = {**values["compute"], "threads": 1, "precision": "fp32", "micro_batch": micro}
     how |= {"parallel": parallel, "deterministic": False, **compute}
     optimiser = {**values["optimiser"], "clip_norm": 1.0}
     changes = {"samples": 32 * STEPS, "compute": how, "optimiser": optimiser}
+    if name in ZOO:
+        return parse(schema_of(name), {**values, "samples": 32 * STEPS, "compute": how}, name)  # type: ignore[no-any-return]
     return MAEParams.model_validate({**values, **changes})
 
 
@@ -102,13 +111,14 @@ def main(data: str, out: str, *cases: str) -> None:
     with joined(found) as device:
         for case in cases:
             name, parallel, accumulation, *stop = case.split("-")
-            run = run_of(parallel, int(accumulation), found.count)
+            run = run_of(parallel, int(accumulation), found.count, name)
             torch.manual_seed(run.seed)
-            method = METHODS[name](run)
+            module = importlib.import_module(f"mimflow.methods.{run.method}")
+            method: nn.Module = METHODS.get(name, module.build)(run)  # type: ignore[operator]
             fuse_attention(method, device, backward=True)
             shards = Shards(Path(data) / "index.json", Path(data) / "shards", "train")
             share = found.rank, found.count
-            batches = Batches(shards, mae.views(run), run.batch, run.seed, 1 << 20, *share)
+            batches = Batches(shards, module.views(run), run.batch, run.seed, 1 << 20, *share)
             keep = Checkpoints(Path(out) / f"state-{name}", writer=found.rank == 0)
             record = Record("pretrain", case, device, found)
             render = finish(shards.mean, shards.std, device)
@@ -126,6 +136,7 @@ def main(data: str, out: str, *cases: str) -> None:
                 file = Path(out) / f"{case}-{found.count}.json"
                 file.write_text(json.dumps([row["loss"] for row in rows]))
                 torch.save(state, file.with_suffix(".pt"))
+            total(torch.zeros(1))  # the next case must not find this one's state
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ CASES = {
         "coupled-ddp-1",
         "coupled-ddp-2",
         "coupled-ddp-4",
+        "ibot-ddp-1",
+        "ibot-ddp-4",
+        "attmask-ddp-1",
+        "attmask-ddp-2",
     ],
     2: [
         "mae-ddp-1",
@@ -39,6 +43,10 @@ CASES = {
         "coupled-ddp-1",
         "coupled-ddp-2",
         "coupled-fsdp-4",
+        "ibot-ddp-2",
+        "ibot-fsdp-1",
+        "attmask-ddp-1",
+        "attmask-fsdp-2",
     ],
     4: [
         "mae-ddp-2",
@@ -47,6 +55,8 @@ CASES = {
         "uneven-fsdp-1",
         "coupled-ddp-4",
         "coupled-fsdp-1",
+        "ibot-ddp-2",
+        "attmask-fsdp-1",
     ],
 }
 
