@@ -125,7 +125,7 @@ def test_a_job_that_waited_while_params_changed_refuses(ws: Workspace) -> None:
     process = ws.snakemake("--retries", "0", *targets("late"))
     try:
         wait(lambda: "rule_pretrain_wildcards_late" in ws.jobs("pending").values(), 60, "a job")
-        ws.edit("params.yaml", "samples: 12032", "samples: 12064")
+        ws.edit("params.yaml", "samples: 24032", "samples: 24064")
         slurm("scontrol", "update", "PartitionName=main", "State=UP")
         assert process.wait(300) == 1
     finally:
