@@ -78,7 +78,7 @@ class Workspace:
         shutil.copy(ROOT / "presets/toy.yaml", path / "params.yaml")
         self.edit("params.yaml", "num_shards: 2", "num_shards: 4")
         self.edit("params.yaml", "threads: 2", "threads: 1")
-        self.edit("params.yaml", "samples: 3200", f"samples: {samples}", count=1)
+        self.edit("params.yaml", "samples: 3200", f"samples: {samples}")
         profile = "workflow/profiles/slurm/config.yaml"
         self.edit(profile, "shards=8", "shards=4")
         self.edit(profile, "status-checks: 20", "status-checks: 2")

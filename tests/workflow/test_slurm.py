@@ -18,7 +18,7 @@ import pytest
 from cluster import Workspace, cluster, end, fact, missing, slurm, wait
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.workflow]
-SAMPLES = 12_000
+SAMPLES = 24_000
 PROFILE = "workflow/profiles/slurm/config.yaml"
 ENCODER = "encoder.safetensors"
 
@@ -120,12 +120,12 @@ def test_a_killed_snakemake_is_started_again_and_nothing_runs_twice(ws: Workspac
 
 
 def test_a_job_that_waited_while_params_changed_refuses(ws: Workspace) -> None:
-    ws("mimflow", "new-run", "late", "--like", "mae", "--set", "samples=12032")
+    ws("mimflow", "new-run", "late", "--like", "mae", "--set", "samples=24032")
     slurm("scontrol", "update", "PartitionName=main", "State=DOWN")
     process = ws.snakemake("--retries", "0", *targets("late"))
     try:
         wait(lambda: "rule_pretrain_wildcards_late" in ws.jobs("pending").values(), 60, "a job")
-        ws.edit("params.yaml", "samples: 12032", "samples: 12064")
+        ws.edit("params.yaml", "samples: 24032", "samples: 24064")
         slurm("scontrol", "update", "PartitionName=main", "State=UP")
         assert process.wait(300) == 1
     finally:
