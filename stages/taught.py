@@ -6,21 +6,18 @@ import sys
 from collections.abc import Callable
 
 from mimflow.params.check import parse, schema_of
+from mimflow.params.training import Training
 from mimflow.stage import Stage, run
 from stages import pretrain
 
 
 def body(stage: Stage) -> Callable[[], None]:
     """Trains `stage.key` from its newest state on; returns what drops the state."""
-    from mimflow.ranks import discover
-    from mimflow.train.processes import joined
-
     where = f"taught.{stage.key}"
     values = stage.params(where)
     params = parse(schema_of(values["method"]), values, where)
-    processes = discover()
-    with joined(processes) as device:
-        return pretrain._train(stage, params, processes, device)
+    assert isinstance(params, Training)
+    return pretrain.train_run(stage, params)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,6 +17,10 @@ def body(stage: Stage) -> Callable[[], None]:
     import shutil
 
     from mimflow.data.shards import Shards
+    from mimflow.data.workers import make_room
+
+    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
+    make_room(shards)
     from mimflow.ranks import discover
     from mimflow.teachers.frozen import save_teacher
     from mimflow.teachers.place import Place
@@ -26,7 +30,6 @@ def body(stage: Stage) -> Callable[[], None]:
     values = stage.params(where)
     params = parse(TEACHERS[values["kind"]], values, where)
     kind = importlib.import_module(f"mimflow.teachers.{params.kind}")
-    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
     state = Path("state") / f"teachers-{stage.key}-{stage.made_hash[:16]}"
     processes = discover()
     with joined(processes) as device:

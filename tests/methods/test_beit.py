@@ -310,7 +310,7 @@ def test_one_word_is_learned_fast_and_drawn_words_are_not(tmp_path: Path) -> Non
 def test_another_tokenizer_changes_neither_first_weights_nor_masks(tmp_path: Path) -> None:
     one = built("beit", tmp_path / "a")
     torch.manual_seed(0)
-    tokenizer_of(64, 32, 4, tmp_path / "b" / "beit", seed=5, width=24)
+    tokenizer_of(64, 32, 4, tmp_path / "b/tokenizers/beit", seed=5, width=24)
     torch.manual_seed(0)
     other = build(params_of("beit", tmp_path / "b"))
     mine, theirs = one.state_dict(), other.state_dict()
