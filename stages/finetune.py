@@ -19,6 +19,10 @@ def body(stage: Stage) -> Callable[[], None]:
     import numpy as np
 
     from mimflow.data.shards import Shards
+    from mimflow.data.workers import make_room
+
+    train = Shards(Path("data/index.json"), Path("data/shards"), "train")
+    make_room(train)
     from mimflow.evals.finetuning import Tuning
     from mimflow.evals.metrics import write_metrics
     from mimflow.evals.origin import read_card
@@ -26,7 +30,6 @@ def body(stage: Stage) -> Callable[[], None]:
 
     how = parse(Finetune, stage.params("finetune"), "finetune")
     origin = read_card(Path(f"features/{stage.key}.safetensors"))["origins"][0]
-    train = Shards(Path("data/index.json"), Path("data/shards"), "train")
     held = Shards(Path("data/index.json"), Path("data/shards"), train.held_out)
     state = Path("state") / f"finetune-{stage.key}-{stage.made_hash[:16]}"
     processes = discover()

@@ -14,6 +14,7 @@ from mimflow.stage import Stage, run
 if TYPE_CHECKING:  # torch is slow to import: only when everything was found right
     import torch
 
+    from mimflow.data.shards import Shards
     from mimflow.params.training import Training
     from mimflow.ranks import Processes
 
@@ -22,6 +23,11 @@ MAX_PIXELS = 1 << 28  # the audit has passed every image
 
 def body(stage: Stage) -> Callable[[], None]:
     """Trains `stage.key` from its newest state on; returns what drops the state."""
+    from mimflow.data.shards import Shards
+    from mimflow.data.workers import make_room
+
+    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
+    make_room(shards)
     from mimflow.ranks import discover
     from mimflow.train.processes import joined
 
@@ -30,18 +36,17 @@ def body(stage: Stage) -> Callable[[], None]:
     params = parse(schema_of(values["method"]), values, where)
     processes = discover()
     with joined(processes) as device:
-        return _train(stage, params, processes, device)
+        return _train(stage, params, shards, processes, device)
 
 
 def _train(
-    stage: Stage, params: Training, processes: Processes, device: torch.device
+    stage: Stage, params: Training, shards: Shards, processes: Processes, device: torch.device
 ) -> Callable[[], None]:
     import torch
 
     from mimflow.backbones.vit import fuse_attention
     from mimflow.data.augment import finish
     from mimflow.data.loader import Batches
-    from mimflow.data.shards import Shards
     from mimflow.encoder import described, save_encoder
     from mimflow.train.checkpoint import Checkpoints
     from mimflow.train.loop import train
@@ -52,7 +57,6 @@ def _train(
 
     prepare(params.compute)
     module = importlib.import_module(f"mimflow.methods.{params.method}")
-    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
 
     def build() -> torch.nn.Module:
         torch.manual_seed(params.seed)  # the initial weights; nothing else draws from it

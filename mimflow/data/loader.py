@@ -8,7 +8,6 @@ ask for. They hand over uint8, through memory that is shared from the start.
 from __future__ import annotations
 
 import atexit
-import os
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -27,9 +26,9 @@ from mimflow.data.fast_decode import library
 from mimflow.data.handover import Handover, sent
 from mimflow.data.order import samples_at
 from mimflow.data.shards import Shards
+from mimflow.data.workers import in_memory, workers_for
 from mimflow.draw import Draw
 
-IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept
 _OPEN: WeakSet[Iterator[Any]] = WeakSet()
 
 
@@ -77,9 +76,9 @@ class Batches(Dataset[dict[str, np.ndarray]]):
 
 def decode_all(shards: Shards | Chosen, max_pixels: int) -> np.ndarray | None:
     """uint8 (n, H, W, C) of all images if they have one size and fit in memory, else None."""
-    height, width = shards.shape(0)
-    if len(shards) * height * width * 3 > IN_MEMORY or not shards.same_size():
+    if not in_memory(shards):
         return None
+    height, width = shards.shape(0)
     out = np.empty((len(shards), height, width, 3), np.uint8)
     for i in range(len(shards)):
         out[i] = shards.pixels(i, max_pixels)
@@ -89,12 +88,10 @@ def decode_all(shards: Shards | Chosen, max_pixels: int) -> np.ndarray | None:
 def load(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
     """The batches of steps `start` to `stop` - 1 as tensors, in order.
 
-    The number of worker processes is a fact of the machine and changes nothing: MIMFLOW_WORKERS, or
-    none where all images are decoded, or one for each core up to eight. A ValueError of a worker
-    comes as its own line.
+    The number of worker processes (`workers.py`) changes nothing. A ValueError of a worker comes as
+    its own line.
     """
-    default = 0 if batches.decoded is not None else min(len(os.sched_getaffinity(0)), 8)
-    workers = int(os.environ.get("MIMFLOW_WORKERS", default))
+    workers = workers_for(batches.shards)
     if batches.decoded is None:
         library()  # once for all workers
     handover = Handover(workers)
