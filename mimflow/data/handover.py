@@ -82,47 +82,48 @@ class Filled:
         self.handover, self.worker, self.taken = handover, worker, taken
         self.memory: list[Tensor] = []
         self.known: set[int] = set()  # slots whose memory the other side has
-        self.now: dict[int, int] = {}  # of the present batch: address to slot
+        self.now: dict[int, np.ndarray] = {}  # of the present batch: slot to what `empty` gave
 
     def empty(self, size: int) -> np.ndarray:
         """uint8 (size,): in the smallest free slot that holds it, else a new one."""
         free = [i for i in range(len(self.memory)) if not self.taken[i]]
-        slot = min(
-            free, key=lambda i: (len(self.memory[i]) < size, len(self.memory[i])), default=-1
-        )
-        if slot < 0 or len(self.memory[slot]) < size:
+        sizes = {i: len(self.memory[i]) for i in free}
+        slot = min(free, key=lambda i: (sizes[i] < size, sizes[i]), default=len(self.memory))
+        if slot == SLOTS:
+            return np.empty(size, np.uint8)
+        if sizes.get(slot, -1) < size:  # a free one that is too small is given up
             storage = torch.UntypedStorage._new_shared(size)
-            memory = torch.tensor([], dtype=torch.uint8).set_(storage)
-            if slot < 0 and len(self.memory) == SLOTS:
-                return memory.numpy()
-            if slot < 0:
-                slot = len(self.memory)
-                self.memory.append(memory)
-            self.memory[slot] = memory  # a free one that is too small is given up
+            self.memory[slot : slot + 1] = [torch.tensor([], dtype=torch.uint8).set_(storage)]
             self.known.discard(slot)
         self.taken[slot] = 1
-        array = self.memory[slot].numpy()[:size]
-        self.now[_address(array)] = slot
-        return array
+        self.now[slot] = self.memory[slot].numpy()[:size]
+        return self.now[slot]
 
-    def sent(self, array: np.ndarray) -> Sent | Tensor:
-        """What the other side gets of an array."""
-        slot = self.now.pop(_address(array), None) if array.flags.c_contiguous else None
+    def batch(self, arrays: dict[str, np.ndarray]) -> dict[str, Sent | Tensor]:
+        """What the other side gets of a batch, which is complete; slots that it does not hold are
+        free at once.
+        """
+        held: set[int] = set()
+        out = {name: self._sent(x, held) for name, x in arrays.items()}
+        for slot in self.now.keys() - held:
+            self.taken[slot] = 0
+        self.now.clear()
+        return out
+
+    def _sent(self, array: np.ndarray, held: set[int]) -> Sent | Tensor:
+        """A whole slot as it is, once; a part of one, or one by a second name, as a copy, since the
+        slot may be filled again while the queue still reads.
+        """
+        slot = next((i for i, x in self.now.items() if np.may_share_memory(array, x)), None)
         if slot is None:
             return torch.from_numpy(array)
+        whole = array.flags.c_contiguous and array.nbytes == self.now[slot].nbytes
+        if slot in held or not whole or array.dtype != np.uint8:
+            return torch.from_numpy(array.copy())
+        held.add(slot)
         memory = None if slot in self.known else self.memory[slot]
         self.known.add(slot)
         return Sent(self.handover, self.worker, slot, array.shape, memory)
-
-    def end(self) -> None:
-        """The batch is complete: what it does not hold is free."""
-        for slot in self.now.values():
-            self.taken[slot] = 0
-        self.now.clear()
-
-
-def _address(array: np.ndarray) -> int:
-    return int(array.__array_interface__["data"][0])
 
 
 def empty(shape: tuple[int, ...]) -> np.ndarray:
@@ -136,6 +137,4 @@ def sent(batch: Any) -> dict[str, Sent | Tensor]:
     """A batch as it leaves the process that made it: tensors over the same memory."""
     if _filled is None:
         return {name: torch.from_numpy(x) for name, x in batch.items()}
-    out = {name: _filled.sent(x) for name, x in batch.items()}
-    _filled.end()
-    return out
+    return _filled.batch(batch)

@@ -17,14 +17,16 @@ SIZES = (300, 500, 200, 900, 100)  # they grow and shrink
 
 
 class Filled(Dataset[Any]):
-    """Item s: arrays of `s % 256`, of which one lies in a slot that is not handed over."""
+    """Item s: arrays of `s % 256`; one slot is handed over in parts, one twice, one not at all."""
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        spare = empty((700,))
+        spare, parts = empty((700,)), empty((300, 1000))
         out = {"a": empty((4, SIZES[step % 5])), "b": empty((50,)), "c": np.full(3, step)}
         spare[:] = 255
         out["a"][:], out["b"][:] = step % 256, (step + 1) % 256
-        return out | {"half": out["b"][::2]}
+        parts[:] = step % 256
+        marks = parts.reshape(-1).view(np.int8)
+        return out | {"again": out["b"], "even": parts[::2], "tail": parts[1:], "marks": marks}
 
 
 class Loader:
@@ -54,7 +56,9 @@ def right(batch: dict[str, torch.Tensor], step: int) -> bool:
     return (
         a.shape == shape
         and bool((a == step % 256).all() and (b == (step + 1) % 256).all())
-        and torch.equal(batch["half"], b[::2])
+        and torch.equal(batch["again"], b)
+        and all(bool((batch[x] == step % 256).all()) for x in ("even", "tail"))
+        and bool((batch["marks"] == np.int8(step % 256 - 256 * (step % 256 > 127))).all())
         and torch.equal(batch["c"], torch.full((3,), step))
     )
 
@@ -68,7 +72,7 @@ def test_what_was_let_go_is_filled_again() -> None:
     loader = Loader(200)
     assert all(right(batch, step) for step, batch in enumerate(loader))
     assert loader.taken() == 0
-    assert len(loader.handover.memory) <= 2 * 12  # 400 arrays of 200 batches
+    assert len(loader.handover.memory) <= 2 * 12  # 400 slots of 200 batches
 
 
 def test_a_view_holds_its_slot() -> None:

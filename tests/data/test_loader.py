@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from toy import LIMIT, make_shards, toy_batches, toy_run
 
-from mimflow.data import loader
+from mimflow.data import workers
 from mimflow.data.augment import one_view
 from mimflow.data.loader import Batches, load
 from mimflow.data.sharding.merge import merge
@@ -197,7 +197,7 @@ def test_images_kept_decoded_equal_images_decoded_each_time(
 ) -> None:
     kept = batches_of(shards)
     assert toy_batches(shards, toy_run()).decoded is not None
-    monkeypatch.setattr(loader, "IN_MEMORY", 0)
+    monkeypatch.setattr(workers, "IN_MEMORY", 0)
     assert toy_batches(shards, toy_run()).decoded is None
     monkeypatch.setenv("MIMFLOW_WORKERS", "0")
     assert equal(batches_of(shards), kept)
