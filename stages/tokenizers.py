@@ -15,6 +15,7 @@ from mimflow.stage import Stage, run
 if TYPE_CHECKING:  # torch is slow to import: only when everything was found right
     import torch
 
+    from mimflow.data.shards import Shards
     from mimflow.ranks import Processes
 
 MAX_PIXELS = 1 << 28  # the audit has passed every image
@@ -22,8 +23,8 @@ MAX_PIXELS = 1 << 28  # the audit has passed every image
 
 def body(stage: Stage) -> Callable[[], None] | None:
     """Makes tokenizers/<key>; returns what drops the state of a training."""
-    from mimflow.ranks import discover
-    from mimflow.train.processes import joined
+    from mimflow.data.shards import Shards
+    from mimflow.data.workers import make_room
 
     where = f"tokenizers.{stage.key}"
     values = stage.params(where)
@@ -33,13 +34,18 @@ def body(stage: Stage) -> Callable[[], None] | None:
 
         bring(Path("tokenizers") / str(stage.key), params)
         return None
+    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
+    make_room(shards)
+    from mimflow.ranks import discover
+    from mimflow.train.processes import joined
+
     processes = discover()
     with joined(processes) as device:
-        return _train(stage, params, processes, device)
+        return _train(stage, params, shards, processes, device)
 
 
 def _train(
-    stage: Stage, params: Trained, processes: Processes, device: torch.device
+    stage: Stage, params: Trained, shards: Shards, processes: Processes, device: torch.device
 ) -> Callable[[], None]:
     import torch
 
@@ -56,7 +62,6 @@ def _train(
 
     prepare(params.compute)
     module = importlib.import_module(f"mimflow.tokenizers.{params.kind}")
-    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
     render = finish([0.0] * 3, [1.0] * 3, device)  # a tokenizer sees pictures in [0, 1]
 
     def batches(size: int, rank: int = 0, ranks: int = 1) -> Batches:

@@ -23,7 +23,7 @@ from mimflow.draw import Draw
 from mimflow.encoder import described, save_encoder
 from mimflow.params.check import parse, schema_of
 from mimflow.params.read import read_yaml
-from mimflow.params.tokenizers import KINDS, Trained
+from mimflow.params.tokenizers import TOKENIZERS, Trained
 from mimflow.ranks import Processes
 from mimflow.tokenizers.frozen import load_tokenizer
 from mimflow.tokenizers.publish import publish
@@ -38,7 +38,7 @@ from mimflow.train.step import Stepper
 
 ROOT = Path(__file__).parents[2]
 ZOO = read_yaml(ROOT / "presets/zoo.yaml")
-TOKENIZERS = ZOO["tokenizers"]
+ENTRIES = ZOO["tokenizers"]
 CPU = torch.device("cpu")
 LATE = Clock(9, 10, 0.9, 1.0)  # every term is there
 
@@ -62,7 +62,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def params_of(name: str, network: str, **changes: Any) -> Any:
     """The zoo's tokenizer for six steps."""
-    values = copy.deepcopy(TOKENIZERS[name])
+    values = copy.deepcopy(ENTRIES[name])
     values["compute"] |= {"threads": 1}
     if values["kind"] in ("vqkd", "perceptual"):
         values["needs"] = network
@@ -72,7 +72,7 @@ def params_of(name: str, network: str, **changes: Any) -> Any:
         "least_perplexity": 0.0,
         **changes,
     }
-    found = parse(KINDS[values["kind"]], values, f"tokenizers.{name}")
+    found = parse(TOKENIZERS[values["kind"]], values, f"tokenizers.{name}")
     assert isinstance(found, Trained)
     return found
 
@@ -103,7 +103,7 @@ def lossy(tokenizer: nn.Module, batch: dict[str, Tensor], clock: Clock = LATE) -
     return out
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_the_loss_is_finite_and_every_trained_parameter_has_a_gradient(
     shards: Shards, network: str, name: str
 ) -> None:
@@ -120,7 +120,7 @@ def test_the_loss_is_finite_and_every_trained_parameter_has_a_gradient(
             assert p.grad.isfinite().all() and p.grad.abs().sum() > 0, key
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_pictures_are_in_0_to_1_and_a_batch_is_as_it_was(
     shards: Shards, network: str, name: str
 ) -> None:
@@ -133,7 +133,7 @@ def test_pictures_are_in_0_to_1_and_a_batch_is_as_it_was(
     assert all(x.shape == batch["image"].shape and x.isfinite().all() for x in shown.values())
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_micro_batches_give_the_loss_and_gradient_of_the_whole(
     shards: Shards, network: str, name: str
 ) -> None:
@@ -167,7 +167,7 @@ def trained(shards: Shards, params: Any, state: str) -> tuple[dict[str, Tensor],
     return tokenizer.state_dict(), rows, tokenizer
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_a_resumed_training_ends_in_the_bits_of_one_that_was_not_stopped(
     shards: Shards, network: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_training_that_dies_in_a_step_goes_on_from_its_last_checkpoint_to_the_
     assert all(torch.equal(x, resumed[key]) for key, x in whole.items())
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_the_artifact_gives_the_same_codes_and_says_how_good_it_is(
     shards: Shards, network: str, name: str, tmp_path: Path
 ) -> None:
