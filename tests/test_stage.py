@@ -252,7 +252,8 @@ def test_every_stage_has_a_script_a_rule_and_its_code(monkeypatch: pytest.Monkey
     tasks = {*flow.tasks(stages)}  # metrics.smk makes a rule for each
     assert tasks == {*values["evaluate"]} == {*TASKS}
     rules = "".join(p.read_text() for p in Path("workflow/rules").glob("*.smk"))
-    assert all(f"rule {kind}:" in rules for kind in kinds - {"code"} - tasks)
+    assert all(f"rule {kind}:" in rules for kind in kinds - {"code", "targets"} - tasks)
+    assert 'f"targets_{key}"' in rules  # a rule for each
     used = {d for s in stages.values() for d in s.code}
     assert used <= set(stages["code"].outs)
     methods = {p.stem for p in Path("mimflow/methods").glob("*.py")} - {"__init__"}

@@ -64,8 +64,6 @@ def params_of(name: str, network: str, **changes: Any) -> Any:
     """The zoo's tokenizer for six steps."""
     values = copy.deepcopy(ENTRIES[name])
     values["compute"] |= {"threads": 1}
-    if values["kind"] in ("vqkd", "perceptual"):
-        values["needs"] = network
     values |= {
         "samples": 6 * values["batch"],
         "held_images": 10,
@@ -74,7 +72,8 @@ def params_of(name: str, network: str, **changes: Any) -> Any:
     }
     found = parse(TOKENIZERS[values["kind"]], values, f"tokenizers.{name}")
     assert isinstance(found, Trained)
-    return found
+    looks = values["kind"] in ("vqkd", "perceptual")  # here through a network that is no run's
+    return found.model_copy(update={"needs": network}) if looks else found
 
 
 def built(params: Any) -> Any:
