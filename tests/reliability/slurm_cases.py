@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster import Workspace, cluster, end, fact, slurm, wait
 
-SAMPLES = {"time_limit": 200_000, "node_down": 60_000, "ten_requeues": 60_000}
+SAMPLES = {"time_limit": 560_000, "node_down": 560_000, "ten_requeues": 60_000}  # five minutes, or one
 ENCODER = "runs/mae/encoder.safetensors"
 COMMENT = "rule_pretrain_wildcards_mae"
 
