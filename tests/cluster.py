@@ -160,16 +160,20 @@ class Workspace:
         return running()[0]
 
     def trainers(self, run: str = "mae") -> list[int]:
-        """The processes that train `run` in this workspace."""
-        found, wanted = [], [b"stages.pretrain", run.encode()]
+        """The processes that train `run` in this workspace. What one of them has forked bears its
+        command line until it runs a program of its own, and is none.
+        """
+        parents, wanted = {}, [b"stages.pretrain", run.encode()]
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 words = (place / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"python") and words[2:4] == wanted:
-                    found += [int(place.name)] if (place / "cwd").readlink() == self.path else []
+                trains = words[0].endswith(b"python") and words[2:4] == wanted
+                if trains and (place / "cwd").readlink() == self.path:
+                    after_name = (place / "stat").read_text().rpartition(")")[2]
+                    parents[int(place.name)] = int(after_name.split()[1])
             except OSError:  # it has ended
                 continue
-        return found
+        return [pid for pid, parent in parents.items() if parent not in parents]
 
     def slurm_log(self, job: str) -> str:
         """What a job said in all its starts."""
