@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster import Workspace, cluster, end, fact, slurm, wait
 
-SAMPLES = {"time_limit": 560_000, "node_down": 560_000, "ten_requeues": 60_000}  # five minutes, or one
+# Of runs that must be long enough to be disturbed: five minutes, or half of one.
+SAMPLES = {"time_limit": 560_000, "node_down": 560_000, "ten_requeues": 60_000}
 ENCODER = "runs/mae/encoder.safetensors"
 COMMENT = "rule_pretrain_wildcards_mae"
 
