@@ -35,11 +35,11 @@ from mimflow.params.teachers import RandomTeacher
 from mimflow.ranks import Processes
 from mimflow.teachers import random
 from mimflow.teachers.frozen import save_teacher
-from mimflow.teachers.place import Place
 from mimflow.teachers.stored import Stored, finite
 from mimflow.teachers.storing import store
 from mimflow.train.loop import clock_at
 from mimflow.train.optim import build_optimiser, parameter_groups
+from mimflow.train.place import Place
 from mimflow.train.scale import LossScale
 from mimflow.train.step import Stepper
 
@@ -57,7 +57,7 @@ def prepare(encoder: dict[str, Any], augment: dict[str, Any], images: int) -> Sh
     publish(Path("parts"), Path("shards"))
     shards = Shards(Path("index.json"), Path("shards"), "train")
     values = {"kind": "random", "needs": "data/index.json", "seed": 0, "encoder": encoder}
-    place = Place("t", Path("state"), shards, Processes(0, 1, 0), CPU)
+    place = Place("teachers", "t", Path("state"), shards, Processes(0, 1, 0), CPU)
     made = random.make(RandomTeacher.model_validate(values), place)
     card = {**made.card, "teacher": "random", "data": {"mean": shards.mean, "std": shards.std}}
     save_teacher(Path("teachers/t"), made.encoder, card, None)

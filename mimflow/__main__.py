@@ -118,14 +118,13 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _verify_data(arguments: argparse.Namespace) -> None:
-    from mimflow.data.shards import Shards
+    from mimflow.data.shards import FOLDER, INDEX, Shards
 
-    index = Path("data/index.json")
-    if not index.exists():
-        raise ValueError(f"{index}: not made yet; the stage `shards` makes it")
-    splits = json.loads(index.read_bytes())["splits"]
-    shards = Shards(index, Path("data/shards"), next(iter(splits)))
-    print(f"{shards.verify()} shards are as {index} says")
+    if not INDEX.exists():
+        raise ValueError(f"{INDEX}: not made yet; the stage `shards` makes it")
+    splits = json.loads(INDEX.read_bytes())["splits"]
+    shards = Shards(INDEX, FOLDER, next(iter(splits)))
+    print(f"{shards.verify()} shards are as {INDEX} says")
 
 
 def _sync(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mimflow.params.check import parse
 from mimflow.params.tasks.finetune import Finetune
-from mimflow.ranks import discover
 from mimflow.stage import Stage, run
 
 
@@ -18,29 +17,23 @@ def body(stage: Stage) -> Callable[[], None]:
 
     import numpy as np
 
-    from mimflow.data.shards import Shards
-    from mimflow.data.workers import make_room
-
-    train = Shards(Path("data/index.json"), Path("data/shards"), "train")
-    make_room(train)
-    from mimflow.evals.finetuning import Tuning
-    from mimflow.evals.metrics import write_metrics
-    from mimflow.evals.origin import read_card
-    from mimflow.train.processes import joined
+    from mimflow.data.shards import FOLDER, INDEX, Shards
+    from mimflow.train.place import placed
 
     how = parse(Finetune, stage.params("finetune"), "finetune")
-    origin = read_card(Path(f"features/{stage.key}.safetensors"))["origins"][0]
-    held = Shards(Path("data/index.json"), Path("data/shards"), train.held_out)
-    state = Path("state") / f"finetune-{stage.key}-{stage.made_hash[:16]}"
-    processes = discover()
-    with joined(processes) as device:
-        tuning = Tuning(origin, train, held, how, state, processes, device, str(stage.key))
+    with placed(stage, "finetune") as place:
+        from mimflow.evals.finetuning import Tuning
+        from mimflow.evals.metrics import write_metrics
+        from mimflow.evals.origin import read_card
+
+        origin = read_card(Path(f"features/{stage.key}.safetensors"))["origins"][0]
+        train, held = place.shards, Shards(INDEX, FOLDER, place.shards.held_out)
         numbers = {"train": np.arange(len(train)), "held": np.arange(len(held))}
         labels = {"train": train.labels(), "held": held.labels()}
+        tuned = Tuning(origin, held, how, place).predict
         out = Path(f"metrics/finetune/{stage.key}.json")
-        draws = [{"tuned": numbers}]
-        write_metrics(draws, labels, out, tuning.predict, "finetune", grid=False)
-    return lambda: shutil.rmtree(state, ignore_errors=True)
+        write_metrics([{"tuned": numbers}], labels, out, tuned, "finetune", grid=False)
+    return lambda: shutil.rmtree(place.state, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

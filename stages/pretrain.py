@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,8 @@ from mimflow.params.check import parse, schema_of
 from mimflow.stage import Stage, run
 
 if TYPE_CHECKING:  # torch is slow to import: only when everything was found right
-    import torch
-
-    from mimflow.data.shards import Shards
     from mimflow.params.training import Training
-    from mimflow.ranks import Processes
-
-MAX_PIXELS = 1 << 28  # the audit has passed every image
+    from mimflow.train.place import Place
 
 
 def body(stage: Stage) -> Callable[[], None]:
@@ -30,62 +26,30 @@ def body(stage: Stage) -> Callable[[], None]:
 
 def train_run(stage: Stage, params: Training) -> Callable[[], None]:
     """`body` for the parameters of any section."""
-    from mimflow.data.shards import Shards
-    from mimflow.data.workers import make_room
+    from mimflow.train.place import placed
 
-    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
-    make_room(shards)
-    from mimflow.ranks import discover
-    from mimflow.train.processes import joined
-
-    processes = discover()
-    with joined(processes) as device:
-        return _train(stage, params, shards, processes, device)
+    with placed(stage, "pretrain") as place:
+        return _train(params, place)
 
 
-def _train(
-    stage: Stage, params: Training, shards: Shards, processes: Processes, device: torch.device
-) -> Callable[[], None]:
-    import torch
-
-    from mimflow.backbones.vit import fuse_attention
+def _train(params: Training, place: Place) -> Callable[[], None]:
     from mimflow.data.augment import finish
-    from mimflow.data.loader import Batches
     from mimflow.encoder import described, save_encoder
-    from mimflow.train.checkpoint import Checkpoints
-    from mimflow.train.loop import train
-    from mimflow.train.parallel import prepare, unspread
     from mimflow.train.pictures import write_pictures
     from mimflow.train.progress import write_curve
-    from mimflow.train.record import Record
+    from mimflow.train.training import batches_of, trained
 
-    prepare(params.compute)
-    module = importlib.import_module(f"mimflow.methods.{params.method}")
+    method, shards = importlib.import_module(f"mimflow.methods.{params.method}"), place.shards
+    batches = batches_of(shards, method.views(params), params, place, params.order_window)
+    render = finish(shards.mean, shards.std, place.device)
+    done = trained(partial(method.build, params), batches, render, params, place)
+    if place.processes.rank:
+        return done.keep.drop
 
-    def build() -> torch.nn.Module:
-        torch.manual_seed(params.seed)  # the initial weights; nothing else draws from it
-        method = module.build(params).to(device)
-        fuse_attention(method, device, backward=True)
-        return method
-
-    look, share = module.views(params), (processes.rank, processes.count)
-    batches = Batches(
-        shards, look, params.batch, params.seed, MAX_PIXELS, *share, window=params.order_window
-    )
-    render = finish(shards.mean, shards.std, device)
-    state = Path("state") / f"pretrain-{stage.key}-{stage.made_hash[:16]}"
-    keep = Checkpoints(state, writer=processes.rank == 0)
-    record = Record("pretrain", str(stage.key), device, processes)
-    method = build()
-    rows = train(method, batches, render, params, keep, record, processes)
-    method = unspread(method, build)
-    if processes.rank:
-        return keep.drop
-
-    keep.confirm()
-    folder = Path("runs") / str(stage.key)
-    write_curve(folder / "losses.csv", rows)
-    write_pictures(folder / "pictures.png", method, batches, render, params)
+    done.keep.confirm()
+    folder = Path("runs") / place.key
+    write_curve(folder / "losses.csv", done.rows)
+    write_pictures(folder / "pictures.png", done.method, batches, render, params)
     card = {
         **described(params.encoder),
         "mean": shards.mean,
@@ -93,8 +57,8 @@ def _train(
         "method": params.method,
         "samples": params.samples,
     }
-    save_encoder(folder / "encoder.safetensors", method.encoder, card)  # type: ignore[arg-type]
-    return keep.drop
+    save_encoder(folder / "encoder.safetensors", done.method.encoder, card)
+    return done.keep.drop
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,12 +10,12 @@ from mimflow.stage import Stage, run
 
 def body(stage: Stage) -> None:
     """Writes targets/<key>/shards and index.json."""
-    from mimflow.data.shards import Shards
+    from mimflow.data.shards import FOLDER, INDEX, Shards
     from mimflow.teachers.storing import store
 
     where = f"targets.{stage.key}"
     how = parse(Targets, stage.params(where), where)
-    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
+    shards = Shards(INDEX, FOLDER, "train")
     store(Path("targets") / str(stage.key), how, shards)
 
 

@@ -16,29 +16,20 @@ def body(stage: Stage) -> Callable[[], None]:
     """Writes teachers/<key>/weights.safetensors and card.json; returns what drops the state."""
     import shutil
 
-    from mimflow.data.shards import Shards
-    from mimflow.data.workers import make_room
-
-    shards = Shards(Path("data/index.json"), Path("data/shards"), "train")
-    make_room(shards)
-    from mimflow.ranks import discover
-    from mimflow.teachers.frozen import save_teacher
-    from mimflow.teachers.place import Place
-    from mimflow.train.processes import joined
+    from mimflow.train.place import placed
 
     where = f"teachers.{stage.key}"
     values = stage.params(where)
     params = parse(TEACHERS[values["kind"]], values, where)
-    kind = importlib.import_module(f"mimflow.teachers.{params.kind}")
-    state = Path("state") / f"teachers-{stage.key}-{stage.made_hash[:16]}"
-    processes = discover()
-    with joined(processes) as device:
-        made = kind.make(params, Place(str(stage.key), state, shards, processes, device))
-    if processes.rank == 0:
-        data = {"mean": shards.mean, "std": shards.std}
+    with placed(stage, "teachers") as place:
+        from mimflow.teachers.frozen import save_teacher
+
+        made = importlib.import_module(f"mimflow.teachers.{params.kind}").make(params, place)
+    if place.processes.rank == 0:
+        data = {"mean": place.shards.mean, "std": place.shards.std}
         card = {"licence": None, **made.card, "teacher": params.kind, "data": data}
-        save_teacher(Path("teachers") / str(stage.key), made.encoder, card, made.projection)
-    return lambda: shutil.rmtree(state, ignore_errors=True)
+        save_teacher(Path("teachers") / place.key, made.encoder, card, made.projection)
+    return lambda: shutil.rmtree(place.state, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,8 @@ import torch
 from mimflow.data.shards import Shards
 from mimflow.ranks import Processes
 from mimflow.teachers.frozen import Teacher, open_teacher, save_teacher
-from mimflow.teachers.place import Made, Place
+from mimflow.teachers.made import Made
+from mimflow.train.place import Place
 
 VIT: dict[str, Any] = {"kind": "vit", "name": "vit_tiny_patch16_224", "img_size": 32}
 VIT |= {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -38,7 +39,7 @@ BUDGET |= {"compute": COMPUTE, "optimiser": OPTIMISER, "schedule": SCHEDULE, "sk
 
 
 def place(shards: Shards, state: Path) -> Place:
-    return Place("t", state, shards, Processes(0, 1, 0), torch.device("cpu"))
+    return Place("teachers", "t", state, shards, Processes(0, 1, 0), torch.device("cpu"))
 
 
 def saved(made: Made, shards: Shards, folder: Path, kind: str) -> Teacher:

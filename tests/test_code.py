@@ -96,7 +96,7 @@ def test_a_changed_line_of_c_changes_what_compiles_it(tree: Path) -> None:
 
 def test_imports_inside_functions_count() -> None:
     text = (ROOT / "stages/pretrain.py").read_text()
-    assert "\n    from mimflow.train.loop import" in text
+    assert "\n    from mimflow.train.training import" in text
     assert {"mimflow.train.loop", "mimflow.draw"} <= closure("stages.pretrain", ROOT)
 
 

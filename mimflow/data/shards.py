@@ -27,6 +27,8 @@ from mimflow.data.sharding.format import open_batch
 from mimflow.data.staging import staged
 from mimflow.files import sha256
 
+INDEX, FOLDER = Path("data/index.json"), Path("data/shards")  # in the workflow
+MAX_PIXELS = 1 << 28  # of an image, wherever the audit has passed it
 OPEN = 256  # shards that are mapped at once; each holds an open file
 _NUMBERS = ("label", "height", "width")
 _ANNOTATION: dict[str, Callable[[Any, tuple[int, int]], Any]] = {

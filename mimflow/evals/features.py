@@ -19,14 +19,12 @@ from torch import Tensor, nn
 from mimflow.backbones.grid import flat
 from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import finish, fit
-from mimflow.data.shards import Shards
+from mimflow.data.shards import FOLDER, INDEX, MAX_PIXELS, Shards
 from mimflow.draw import Draw
 from mimflow.encoder import input_size
 from mimflow.files import replacing
 from mimflow.params.sections import Features
 from mimflow.train.heap import keep_freed
-
-INDEX, FOLDER, MAX_PIXELS = Path("data/index.json"), Path("data/shards"), 1 << 28
 
 
 class Images(NamedTuple):

@@ -6,7 +6,7 @@ Each resumes like a pre-training; a seed that is done has its predictions beside
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,81 +15,63 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import finish, fit
 from mimflow.data.chosen import Chosen
-from mimflow.data.loader import Batches
-from mimflow.data.shards import Shards
+from mimflow.data.shards import MAX_PIXELS, Shards
 from mimflow.encoder import described, input_size
 from mimflow.evals.finetune import Finetuned, choose_labelled, views, with_head
 from mimflow.evals.origin import Opened, open_origin
 from mimflow.files import replacing
 from mimflow.params.check import CONTROLS, parse
 from mimflow.params.tasks.finetune import Finetune
-from mimflow.ranks import Processes
-from mimflow.train.checkpoint import Checkpoints
-from mimflow.train.loop import train
-from mimflow.train.parallel import prepare
+from mimflow.train.place import Place
 from mimflow.train.processes import from_first
-from mimflow.train.record import Record
 from mimflow.train.step import PRECISION
-
-MAX_PIXELS = 1 << 28  # the audit has passed every image
+from mimflow.train.training import batches_of, trained
 
 
 class Tuning:
-    """Fine-tunes the encoder of `origin` (`mimflow/evals/origin.py`) on one split, evaluates it on
-    another. `state`: the folder for what a resume needs; `name`: what the record calls it.
+    """Fine-tunes the encoder of `origin` (`mimflow/evals/origin.py`) on the images of `place`,
+    evaluates it on those `held` out.
     """
 
     def __init__(
         self,
         origin: dict[str, Any],
-        train: Shards,
         held: Shards,
         how: Finetune,
-        state: Path,
-        processes: Processes,
-        device: torch.device,
-        name: str,
+        place: Place,
     ):
         if not origin:
             raise ValueError("params.yaml: evaluate.finetune: raw pixels have no encoder to tune")
-        self.origin, self.train, self.held, self.how = origin, train, held, how
-        self.state, self.processes, self.device, self.name = state, processes, device, name
+        self.origin, self.held, self.how, self.place = origin, held, how, place
         self.opened: Opened = open_origin(origin)
-        self.mean, self.std = self.opened.mean or train.mean, self.opened.std or train.std
+        mean, std = self.opened.mean or place.shards.mean, self.opened.std or place.shards.std
+        self.render = finish(mean, std, place.device)
 
     def predict(self, train: np.ndarray, labels: np.ndarray, held: np.ndarray) -> dict[str, Any]:
         """{finetune: labels int64 (R, m)} of the images `held` (m,), for each of R seeds, learnt
         from a share of the images `train` (n,) with `labels` 0 to C - 1. Raises Interrupted.
         """
         chosen = choose_labelled(labels, self.how.labels, self.how.seed)
-        images = Chosen(self.train, train[chosen])
+        images = Chosen(self.place.shards, train[chosen])
         found = [self._seed(seed, images, labels[chosen], held) for seed in self.how.seeds]
         return {"finetune": np.stack(found)}
 
     def _seed(self, seed: int, images: Chosen, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
-        done = self.state / f"seed{seed}.safetensors"
-        if from_first("done" if done.exists() else None):
-            return load_file(done)["label"]
+        known = self.place.state / f"seed{seed}.safetensors"
+        if from_first("done" if known.exists() else None):
+            return load_file(known)["label"]
         how = self.how.model_copy(update={"seed": seed})
-        prepare(how.compute)
-        torch.manual_seed(seed)  # the head's initial weights
-        method = self._method(labels, how)
-        share = self.processes.rank, self.processes.count
-        look = views(how, self.size)
-        batches = Batches(images, look, how.batch, seed, MAX_PIXELS, *share)
-        first = self.processes.rank == 0
-        keep = Checkpoints(self.state / f"seed{seed}", writer=first)
-        record = Record("finetune", f"{self.name}-{seed}", self.device, self.processes)
-        render = finish(self.mean, self.std, self.device)
-        train(method, batches, render, how, keep, record, self.processes)
-        label = self._labels(method.evaluated, held)
-        if first:
-            with replacing(done) as file:
+        state, key = self.place.state / f"seed{seed}", f"{self.place.key}-{seed}"
+        place = self.place._replace(state=state, key=key)
+        batches = batches_of(images, views(how, self.size), how, place, None)
+        done = trained(partial(self._method, labels, how), batches, self.render, how, place)
+        label = self._labels(done.method.evaluated, held)
+        if place.processes.rank == 0:
+            with replacing(known) as file:
                 save_file({"label": label}, file)
-        keep.drop()
+        done.keep.drop()
         return label
 
     @property
@@ -104,21 +86,18 @@ class Tuning:
         model = with_head(name, kwargs, state, classes, how)
         depth = sum(hasattr(part, "drop_path1") for part in model.modules())
         known = torch.from_numpy(labels.astype(np.int64))
-        method = Finetuned(model, known, classes, how, depth).to(self.device)
-        fuse_attention(method, self.device, backward=True)
-        return method.train()
+        return Finetuned(model, known, classes, how, depth).train()
 
     @torch.inference_mode()
     def _labels(self, model: nn.Module, held: np.ndarray) -> np.ndarray:
         """int64 (m,), of the middle of each image."""
         model.eval()
-        render = finish(self.mean, self.std, self.device)
         dtype = PRECISION[self.how.compute.precision]
         found = []
         for start in range(0, len(held), self.how.eval_batch):
             numbers = held[start : start + self.how.eval_batch].tolist()
             pictures = fit([self.held.pixels(i, MAX_PIXELS) for i in numbers], self.size)
-            x = render({"image": torch.from_numpy(pictures)})["image"]
+            x = self.render({"image": torch.from_numpy(pictures)})["image"]
             with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
                 found.append(model(x).argmax(1).cpu())
         return torch.cat(found).numpy()

@@ -22,6 +22,7 @@ from mimflow.data.twice import two_renderings, unit
 from mimflow.draw import Draw
 from mimflow.masks.loader import patch_masks
 from mimflow.params.beit import BEiTParams
+from mimflow.params.rendering import OnTokenizer
 from mimflow.tokenizers.colours import word_pictures
 from mimflow.tokenizers.frozen import Frozen, load_tokenizer
 from mimflow.tokens import take
@@ -98,7 +99,7 @@ def read(words: Tensor, counts: Tensor, mask: Tensor) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-def views(params: BEiTParams) -> Views:
+def views(params: OnTokenizer) -> Views:
     """One crop rendered twice, and its mask."""
     side = params.encoder.img_size // params.encoder.patch_size
     cut = two_renderings(params.augment, params.encoder.img_size, params.tokens, params.jitter)
@@ -109,12 +110,18 @@ def views(params: BEiTParams) -> Views:
     return look
 
 
-def build(params: BEiTParams) -> BEiT:
-    """The method of a run. Raises ValueError where tokenizer and encoder have another grid."""
+def networks(params: OnTokenizer) -> tuple[Beit, Frozen]:
+    """The student and the tokenizer. Raises ValueError where they have another grid."""
     encoder = build_beit(params.encoder.name, params.encoder.timm())
     add_drop_paths(encoder, params.encoder.drop_path)
     tokenizer = load_tokenizer(Path(params.needs))
     tokenizer.check(params.tokens.size, encoder.patch_embed.grid_size)
+    return encoder, tokenizer
+
+
+def build(params: BEiTParams) -> BEiT:
+    """The method of a run. Raises what `networks` does."""
+    encoder, tokenizer = networks(params)
     given, branch = params.branch, None
     if given is not None:
         branch = Bottleneck(encoder, given.layer, given.depth, params.encoder.drop_path)

@@ -7,23 +7,19 @@ the affinity of patches (rows sum to 1), Z targets; M as in `beit.py` the most t
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import torch
 from timm.models.beit import Beit
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mimflow.backbones.beit import add_drop_paths, build_beit, draw_paths, narrow, replace
-from mimflow.data.augment import Images, Views
-from mimflow.data.twice import two_renderings, unit
+from mimflow.backbones.beit import draw_paths, narrow, replace
+from mimflow.data.twice import unit
 from mimflow.draw import Draw
-from mimflow.masks.loader import patch_masks
-from mimflow.methods.beit import read
+from mimflow.methods.beit import networks, read
+from mimflow.methods.beit import views as views
 from mimflow.params.mcbeit import MCBEiTParams, Ramp
 from mimflow.tokenizers.colours import word_pictures
-from mimflow.tokenizers.frozen import Frozen, load_tokenizer
+from mimflow.tokenizers.frozen import Frozen
 from mimflow.tokens import take
 from mimflow.train.clock import Clock
 
@@ -110,21 +106,6 @@ def temperature(ramp: Ramp, clock: Clock) -> float:
     return ramp.start + (ramp.end - ramp.start) * done
 
 
-def views(params: MCBEiTParams) -> Views:
-    """One crop rendered twice, and its mask."""
-    side = params.encoder.img_size // params.encoder.patch_size
-    cut = two_renderings(params.augment, params.encoder.img_size, params.tokens, params.jitter)
-
-    def look(images: Images, draw: Draw, step: int) -> dict[str, np.ndarray]:
-        return {**cut(images, draw, step), "mask": patch_masks(params.mask, draw, (side, side))}
-
-    return look
-
-
 def build(params: MCBEiTParams) -> MCBEiT:
-    """The method of a run. Raises ValueError where tokenizer and encoder have another grid."""
-    encoder = build_beit(params.encoder.name, params.encoder.timm())
-    add_drop_paths(encoder, params.encoder.drop_path)
-    tokenizer = load_tokenizer(Path(params.needs))
-    tokenizer.check(params.tokens.size, encoder.patch_embed.grid_size)
-    return MCBEiT(params, encoder, tokenizer)
+    """The method of a run. Raises ValueError where student and tokenizer have another grid."""
+    return MCBEiT(params, *networks(params))

@@ -1,4 +1,4 @@
-"""What a run on a tokenizer states about its views and masks."""
+"""The keys that runs on a tokenizer share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mimflow.params.fields import Count, Section, Side
+from mimflow.params.fields import BeitViT, Count, Ratio, Section, Side
+from mimflow.params.needs import TokenizerFile
+from mimflow.params.training import Training
 
 
 class Rendering(Section):
@@ -38,3 +40,21 @@ class Scattered(Section):
 
 
 Mask = Annotated[Blocks | Scattered, Field(discriminator="kind")]
+
+
+class OnTokenizer(Training):
+    """`needs`: the tokenizer, tokenizers/NAME/weights.safetensors. `tokens`: how it sees the crop.
+    `jitter`: of colours (BEiT: 0.4).
+    """
+
+    encoder: BeitViT
+    needs: TokenizerFile
+    tokens: Rendering
+    jitter: Ratio
+    mask: Mask
+
+    def model_post_init(self, context: object) -> None:
+        super().model_post_init(context)
+        patches = (self.encoder.img_size // self.encoder.patch_size) ** 2
+        if self.mask.hidden > patches:
+            raise ValueError(f"mask.hidden {self.mask.hidden} is more than {patches} patches")

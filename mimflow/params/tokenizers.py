@@ -96,15 +96,13 @@ class Trained(Budget):
             )
 
 
-class DVAE(Trained):
+class Gumbel(Trained):
     """`codes`: K; `dim`: width of a code in the decoder. `start`: null begins with drawn logits
     (published), which at small budgets leaves few codes in use. `temperature` of the
     Gumbel-softmax, `kl` weight of the divergence from equally frequent codes, in nats a token.
-    `straight`: the decoder sees the one code that was drawn, not the soft mixture. `likelihood`:
-    laplace, of pixels mapped to 0.8 x + 0.1 (DALL-E), or squared, of pixels in [-1, 1].
+    `straight`: the decoder sees the one code that was drawn, not the soft mixture.
     """
 
-    kind: Literal["dvae"]
     needs: Images
     codes: Count
     dim: Count
@@ -113,12 +111,20 @@ class DVAE(Trained):
     temperature: Anneal
     kl: Anneal
     straight: bool
-    likelihood: Literal["laplace", "squared"]
 
     def model_post_init(self, context: object) -> None:
         super().model_post_init(context)
         if not self.temperature.start or not self.temperature.end:
             raise ValueError("temperature: start and end must be above 0")
+
+
+class DVAE(Gumbel):
+    """`likelihood`: laplace, of pixels mapped to 0.8 x + 0.1 (DALL-E), or squared, of pixels in
+    [-1, 1].
+    """
+
+    kind: Literal["dvae"]
+    likelihood: Literal["laplace", "squared"]
 
 
 class VQKD(Trained):
@@ -167,20 +173,10 @@ class Perceptual(Trained):
     adversary: Adversary | None
 
 
-class VQGAN(Trained):
-    """Gumbel codes with logits, pixels in [-1, 1], and an adversary. `start`, `temperature`, `kl`
-    and `straight` as of a dVAE.
-    """
+class VQGAN(Gumbel):
+    """Gumbel codes with logits, pixels in [-1, 1], and an adversary."""
 
     kind: Literal["vqgan"]
-    needs: Images
-    codes: Count
-    dim: Count
-    convs: Convs
-    start: Start | None
-    temperature: Anneal
-    kl: Anneal
-    straight: bool
     distance: Literal["squared", "absolute"]
     adversary: Adversary
 

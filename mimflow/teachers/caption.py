@@ -23,18 +23,18 @@ from torch.nn.functional import normalize
 from mimflow.backbones.chunks import chunked
 from mimflow.backbones.vit import build_vit
 from mimflow.data.augment import Images, Views, finish, one_view
-from mimflow.data.shards import Shards
+from mimflow.data.shards import INDEX, Shards
 from mimflow.draw import Draw
 from mimflow.encoder import described, load_encoder
 from mimflow.params.caption import CaptionTeacher
-from mimflow.teachers.place import Made, Place
+from mimflow.teachers.made import Made
 from mimflow.teachers.reading import SAMPLE, numbered, read_captions, thinned, vocabulary
 from mimflow.teachers.seeing import measure
 from mimflow.teachers.training import trained
 from mimflow.train.clock import Clock
+from mimflow.train.place import Place
 from mimflow.train.processes import gather, together
 
-IMAGES = "data/index.json"
 SHARPEST = math.log(100)  # of the scale of the logits, as in CLIP
 PROMPT = "a {}"
 
@@ -124,7 +124,7 @@ def views(params: CaptionTeacher, text: np.ndarray) -> Views:
 def build(params: CaptionTeacher, words: int) -> Captioned:
     """The two towers, for a vocabulary of `words`."""
     encoder = build_vit(params.encoder.name, params.encoder.timm())
-    if params.needs != IMAGES:
+    if params.needs != str(INDEX):
         begin(encoder, Path(params.needs), params)
     return Captioned(encoder, Reader(words, params), params.joint, params.temperature)
 
@@ -158,7 +158,7 @@ def make(params: CaptionTeacher, place: Place) -> Made:
     origin: dict[str, Any] = {"samples": params.samples, "seed": params.seed}
     origin |= {"captions": len(captions), "begun": params.needs}
     made = Made(method.encoder, {**card, "origin": origin}, method.joint.weight.detach())
-    held = Shards(Path(IMAGES), place.shards.folder, place.shards.held_out)
+    held = Shards(INDEX, place.shards.folder, place.shards.held_out)
     prompts = [PROMPT.format(name) for name in place.shards.label_names]
     with torch.no_grad():
         classes = method.reader(

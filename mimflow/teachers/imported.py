@@ -17,7 +17,8 @@ from mimflow.files import sha256
 from mimflow.foreign import fill, read_tensors
 from mimflow.params.teachers import ImportedTeacher
 from mimflow.teachers.clip import as_timm
-from mimflow.teachers.place import Made, Place
+from mimflow.teachers.made import Made
+from mimflow.train.place import Place
 
 
 def make(params: ImportedTeacher, place: Place) -> Made:

@@ -29,9 +29,10 @@ from mimflow.draw import Draw
 from mimflow.encoder import described
 from mimflow.params.mocov3 import MoCoTeacher
 from mimflow.targets.momentum import follow, momentum_copy
-from mimflow.teachers.place import Made, Place
+from mimflow.teachers.made import Made
 from mimflow.teachers.training import trained
 from mimflow.train.clock import Clock
+from mimflow.train.place import Place
 from mimflow.train.processes import gather, together
 
 

@@ -7,7 +7,8 @@ import torch
 from mimflow.draw import fold
 from mimflow.encoder import build_encoder, described
 from mimflow.params.teachers import RandomTeacher
-from mimflow.teachers.place import Made, Place
+from mimflow.teachers.made import Made
+from mimflow.train.place import Place
 
 
 def make(params: RandomTeacher, place: Place) -> Made:

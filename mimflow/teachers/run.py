@@ -7,7 +7,8 @@ from pathlib import Path
 from mimflow.encoder import load_encoder
 from mimflow.files import sha256
 from mimflow.params.teachers import RunTeacher
-from mimflow.teachers.place import Made, Place
+from mimflow.teachers.made import Made
+from mimflow.train.place import Place
 
 
 def make(params: RunTeacher, place: Place) -> Made:

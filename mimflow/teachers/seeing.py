@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
 from mimflow.data.augment import finish, fit
-from mimflow.data.shards import Shards
+from mimflow.data.shards import MAX_PIXELS, Shards
 from mimflow.teachers.frozen import Teacher
-from mimflow.teachers.place import Made
+from mimflow.teachers.made import Made
 
-BATCH, MAX_PIXELS = 250, 1 << 28
+BATCH = 250
 CPU = torch.device("cpu")
 
 

@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from mimflow.data.augment import Images, finish, one_view
-from mimflow.data.shards import Shards
+from mimflow.data.shards import MAX_PIXELS, Shards
 from mimflow.device import device
 from mimflow.draw import Draw
 from mimflow.params.targets import Targets
 from mimflow.teachers.frozen import Seen, open_teacher
 from mimflow.teachers.stored import NAMES, SHIFT, TYPES, starts, write_stored
-
-MAX_PIXELS = 1 << 28  # the audit has passed every image
 
 
 def store(folder: Path, how: Targets, shards: Shards) -> None:

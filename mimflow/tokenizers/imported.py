@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mimflow.data.shards import Shards
+from mimflow.data.shards import FOLDER, INDEX, MAX_PIXELS, Shards
 from mimflow.files import replacing, write
 from mimflow.foreign import read_tensors
 from mimflow.params.tokenizers import Imported
@@ -21,7 +21,6 @@ from mimflow.tokenizers.frozen import Frozen, build_net, save_tokenizer
 from mimflow.tokenizers.held import held_out, mean_distance, measure
 
 ROWS = 8
-MAX_PIXELS = 1 << 28
 
 
 def read_dalle(state: dict[str, Tensor], size: int) -> Frozen:
@@ -53,8 +52,8 @@ def open_public(params: Imported) -> Frozen:
 def bring(folder: Path, params: Imported) -> None:
     """Writes weights, card, pictures of the codes and an empty curve."""
     tokenizer = open_public(params)
-    train = Shards(Path("data/index.json"), Path("data/shards"), "train")
-    held = Shards(Path("data/index.json"), Path("data/shards"), train.held_out)
+    train = Shards(INDEX, FOLDER, "train")
+    held = Shards(INDEX, FOLDER, train.held_out)
     count, size = params.held_images, params.img_size
     if tokenizer.codebook is not None:
         pictures = held_out(held, count, size, MAX_PIXELS)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import mounted
 from toy import make_shards
 
 from mimflow.data.shards import Shards
@@ -36,20 +35,8 @@ def count(folder: str) -> int:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-        refused = done.stderr.strip() if done.returncode else ""
-    except OSError as error:
-        refused = str(error)
-    if refused:
-        if os.environ.get("CI"):
-            pytest.fail(f"no small file system in CI: {refused}")
-        pytest.skip(f"no small file system: {refused}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "small", "size=64k") as folder:
+        yield folder
 
 
 def test_a_copy_is_read_and_made_once(

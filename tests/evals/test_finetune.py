@@ -14,15 +14,16 @@ from toy import ROOT, make_shards
 
 from mimflow.data.shards import Shards
 from mimflow.draw import Draw
-from mimflow.evals import finetuning
 from mimflow.evals.finetune import choose_labelled, erase, mix, views, with_head
 from mimflow.evals.finetuning import Tuning
 from mimflow.params.read import read_yaml
 from mimflow.params.tasks.finetune import Finetune
 from mimflow.ranks import Processes
+from mimflow.train import training
 from mimflow.train.clock import Clock
 from mimflow.train.deadline import SIGNALS
 from mimflow.train.outcome import Interrupted
+from mimflow.train.place import Place
 
 TOY = read_yaml(ROOT / "presets/toy.yaml")
 CONTROL = {**TOY["controls"]["random"]}
@@ -135,9 +136,9 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Sh
 
 def tuned(shards: tuple[Shards, Shards], state: str, **changes: Any) -> np.ndarray:
     train, held = shards
-    how, alone = protocol(**changes), Processes(0, 1, 0)
     origin = {"control": CONTROL, "draw": 0}
-    tuning = Tuning(origin, train, held, how, Path(state), alone, CPU, "toy")
+    place = Place("finetune", "toy", Path(state), train, Processes(0, 1, 0), CPU)
+    tuning = Tuning(origin, held, protocol(**changes), place)
     labels = train.labels().astype(np.int64)
     # The training images themselves are the test: a network that learns knows them.
     tuning.held = train
@@ -161,7 +162,7 @@ def test_an_interrupted_fine_tuning_ends_in_the_same_predictions(
     assert whole.shape == (2, 150)
     for moment in (5, 28):  # in the first training, then in the second
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr(finetuning, "train", _stopping(moment))
+            patch.setattr(training, "train", _stopping(moment))
             tuned(shards, "parts", **changes)
     assert np.array_equal(tuned(shards, "parts", **changes), whole)
 

@@ -41,7 +41,7 @@ def test_the_order_window_of_a_run_is_that_of_its_batches(
         found.append(batches)
         raise Reached
 
-    monkeypatch.setattr("mimflow.train.loop.train", caught)
+    monkeypatch.setattr("mimflow.train.training.train", caught)
     with pytest.raises(Reached):
         pretrain.body(replace(load()["pretrain@mae"], made_hash="0" * 64))
     expected = samples_at(found[0].place, count, 3, window)

@@ -21,7 +21,7 @@ import mimflow  # noqa: F401
 from mimflow.data.shards import Shards
 from mimflow.params.built import TEACHERS
 from mimflow.ranks import discover
-from mimflow.teachers.place import Place
+from mimflow.train.place import Place
 from mimflow.train.processes import joined
 
 CROP = {"kind": "crop", "amount": 0.2, "flip": True}
@@ -46,7 +46,7 @@ def main(out: str) -> None:
             values = {**BUDGET, "kind": kind, "encoder": VIT, "compute": compute, **own}
             params = TEACHERS[kind].model_validate({**values, "samples": 128})
             state = Path(out) / f"{kind}-{found.count}"
-            place = Place(kind, state, shards, found, device)
+            place = Place("teachers", kind, state, shards, found, device)
             made = importlib.import_module(f"mimflow.teachers.{kind}").make(params, place)
             if found.rank == 0:
                 save_file(dict(made.encoder.state_dict()), state.with_suffix(".safetensors"))

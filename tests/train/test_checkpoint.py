@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from disks import mounted
 
 from mimflow.train.checkpoint import Checkpoints
 
@@ -113,15 +113,8 @@ def test_a_checkpoint_of_another_run_is_said_and_passed_over(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        if os.environ.get("CI"):
-            pytest.fail("a small tmpfs can not be mounted, in CI")
-        pytest.skip("a small tmpfs can not be mounted: needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=1m") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_said_and_the_checkpoint_before_stays(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import mounted
 
 from mimflow.data.sharding.merge import merge
 from mimflow.data.sharding.publish import publish
@@ -98,46 +99,34 @@ def test_a_part_killed_at_any_moment_and_run_again_gives_the_same_bytes(
 
 
 @pytest.fixture
-def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of its own with the mount options of the test."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-        refused = done.stderr.strip() if done.returncode else ""
-    except OSError as error:
-        refused = str(error)
-    if refused:
-        if os.environ.get("CI"):
-            pytest.fail(f"no file system of its own in CI: {refused}")
-        pytest.skip(f"no file system of its own: {refused}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "mounted", request.param) as folder:
+        yield folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mounted", ["size=6m"], indirect=True)
+@pytest.mark.parametrize("disk", ["size=6m"], indirect=True)
 def test_a_full_disk_is_said_and_leaves_only_whole_shards(
-    mounted: Path, photos: str, expected: dict[str, bytes]
+    disk: Path, photos: str, expected: dict[str, bytes]
 ) -> None:
     source = open_source(photos)
     with pytest.raises(OSError, match="No space left on device") as raised:
-        write_part(source, mounted, 0, 1, NUM_SHARDS, 0.1, LIMIT)
+        write_part(source, disk, 0, 1, NUM_SHARDS, 0.1, LIMIT)
     assert raised.value.errno == errno.ENOSPC
-    left = {path.name: path.read_bytes() for path in mounted.iterdir()}
+    left = {path.name: path.read_bytes() for path in disk.iterdir()}
     shards = [name for name in left if name.endswith(".arrow")]
     assert 0 < len(shards) < NUM_SHARDS
     assert left.items() <= expected.items()  # nothing half-written, nothing hidden
     with pytest.raises(ValueError, match=f"of {NUM_SHARDS} has not been written"):
-        merge(source, mounted, mounted / "index.json", mounted / "audit.json", NUM_SHARDS, 0.0)
+        merge(source, disk, disk / "index.json", disk / "audit.json", NUM_SHARDS, 0.0)
 
 
-@pytest.mark.parametrize("mounted", ["ro"], indirect=True)
-def test_an_output_that_can_only_be_read_is_said(mounted: Path, photos: str) -> None:
+@pytest.mark.parametrize("disk", ["ro"], indirect=True)
+def test_an_output_that_can_only_be_read_is_said(disk: Path, photos: str) -> None:
     with pytest.raises(OSError, match="Read-only file system") as raised:
-        write_part(open_source(photos), mounted, 0, 1, NUM_SHARDS, 0.1, LIMIT)
-    assert str(mounted) in str(raised.value)
+        write_part(open_source(photos), disk, 0, 1, NUM_SHARDS, 0.1, LIMIT)
+    assert str(disk) in str(raised.value)
 
 
 def test_published_shards_replace_the_old_ones_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -154,11 +143,11 @@ def test_published_shards_replace_the_old_ones_and_nothing_else_stays(tmp_path: 
     assert not parts.exists()
 
 
-@pytest.mark.parametrize("mounted", ["size=1m"], indirect=True)
-def test_shards_are_published_to_another_file_system(mounted: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk", ["size=1m"], indirect=True)
+def test_shards_are_published_to_another_file_system(disk: Path, tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     parts.mkdir()
     (parts / "00000.arrow").write_text("rows")
-    publish(parts, mounted)
-    assert [path.name for path in mounted.iterdir()] == ["00000.arrow"]
-    assert (mounted / "00000.arrow").read_text() == "rows" and not parts.exists()
+    publish(parts, disk)
+    assert [path.name for path in disk.iterdir()] == ["00000.arrow"]
+    assert (disk / "00000.arrow").read_text() == "rows" and not parts.exists()

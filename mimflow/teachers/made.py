@@ -1,0 +1,15 @@
+"""What comes of making a teacher."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Made(NamedTuple):
+    """An encoder on the CPU, the part of its card that its kind knows, its projection."""
+
+    encoder: nn.Module
+    card: dict[str, Any]
+    projection: Tensor | None
