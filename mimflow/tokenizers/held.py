@@ -6,7 +6,7 @@ yardstick is a picture whose patches have their mean colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,20 @@ from mimflow.tokenizers.usage import perplexity
 BATCH = 100
 
 
-def held_out(shards: Shards, count: int, size: int, max_pixels: int) -> Iterator[Tensor]:
-    """float32 (B, 3, S, S) in [0, 1]: the first `count` pictures of the split, their middle."""
-    for start in range(0, min(count, len(shards)), BATCH):
-        numbers = range(start, min(start + BATCH, count, len(shards)))
-        images = fit([shards.pixels(i, max_pixels) for i in numbers], size)
+def pictures_of(
+    shards: Shards, numbers: Sequence[int] | np.ndarray, size: int, max_pixels: int
+) -> Iterator[Tensor]:
+    """float32 (B, 3, S, S) in [0, 1]: the middle of each of the images `numbers`."""
+    for start in range(0, len(numbers), BATCH):
+        images = fit(
+            [shards.pixels(int(i), max_pixels) for i in numbers[start : start + BATCH]], size
+        )
         yield torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def held_out(shards: Shards, count: int, size: int, max_pixels: int) -> Iterator[Tensor]:
+    """The first `count` pictures of the split."""
+    return pictures_of(shards, range(min(count, len(shards))), size, max_pixels)
 
 
 @torch.no_grad()
