@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mimflow.draw import Draw, fold
+from mimflow.draw import Draw, fold, mix
 
 
 def numbers(rows: np.ndarray, *key: int | str) -> np.ndarray:
@@ -31,6 +31,22 @@ def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
 def test_more_numbers_begin_with_the_same_ones() -> None:
     draw = Draw(np.arange(4, dtype=np.int64), 0)
     assert np.array_equal(draw.uniform("x", 9)[:, :3], draw.uniform("x", 3))
+    whole = draw.uniform("x", 40_000)  # mixed in several blocks
+    assert np.array_equal(whole[:, :3], draw.uniform("x", 3))
+    for i in range(4):
+        assert np.array_equal(Draw(draw.rows[i : i + 1], 0).uniform("x", 40_000), whole[i : i + 1])
+
+
+def test_the_hash_is_splitmix64() -> None:
+    state, found = 1234567, []
+    for _ in range(3):  # in Python's integers, which have no end
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        found.append(z ^ z >> 31)
+    assert found[0] == 6457827717110365317  # of the published code, seed 1234567
+    counter = np.array([1234567 + i * 0x9E3779B97F4A7C15 for i in (1, 2, 3)], dtype=object) % 2**64
+    assert mix(counter.astype(np.uint64).view(np.int64)).view(np.uint64).tolist() == found
 
 
 @pytest.mark.parametrize("other", [("a", 2), ("b", 1), ("a", 1, 0), (1, "a")])
