@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 
 from mimflow.draw import Draw
 from mimflow.params.tokenizers import Anneal, Start
@@ -30,12 +30,13 @@ def sample(logits: Tensor, draw: Draw, temperature: float, straight: bool) -> Te
     `straight`: 1 for the largest and 0 for all others, with the gradient of the soft ones.
     """
     _, tokens, codes = logits.shape
-    noise = draw.uniform("gumbel", tokens * codes).view(-1, tokens, codes).clamp(min=TINY)
-    soft = ((logits - (-noise.log()).log()) / temperature).softmax(-1)
+    noise = draw.uniform("gumbel", tokens * codes).view(-1, tokens, codes)
+    noise.clamp_(min=TINY).log_().neg_().log_()  # in place: it is the largest thing here
+    soft = ((logits - noise) / temperature).softmax(-1)
     if not straight:
         return soft
-    hard = one_hot(soft.argmax(-1), codes).to(soft.dtype)
-    return hard + soft - soft.detach()
+    hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return (hard - soft).detach() + soft
 
 
 def divergence(logits: Tensor) -> Tensor:
