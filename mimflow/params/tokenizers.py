@@ -160,7 +160,7 @@ class Adversary(Section):
 class Perceptual(Trained):
     """`needs`: the network that looks; `layers` of its blocks (PeCo: a quarter, half, three
     quarters and all of the depth); `weight` of the distance, 0: the pixel-only control.
-    `distance`: of pixels. `adversary`: null without.
+    `sight`: the network's precision. `distance`: of pixels. `adversary`: null without.
     """
 
     kind: Literal["perceptual"]
@@ -169,6 +169,7 @@ class Perceptual(Trained):
     codebook: Codebook
     layers: Annotated[list[Count], Field(min_length=1)]
     weight: NonNegative
+    sight: Literal["fp32", "bf16"]
     distance: Literal["squared", "absolute"]
     adversary: Adversary | None
 

@@ -62,7 +62,9 @@ class PerceptualTokenizer(nn.Module):
         loss = pixels + found.loss
         numbers = {"error": pixels.detach(), "distance": found.distance}
         if params.weight:
-            seen = perceived(self.judge, batch["image"], (rebuilt - SHIFT) / SCALE, params.layers)
+            pictures = batch["image"], (rebuilt - SHIFT) / SCALE
+            with torch.autocast(rebuilt.device.type, torch.bfloat16, params.sight == "bf16"):
+                seen = perceived(self.judge, *pictures, params.layers)
             loss = loss + params.weight * seen
             numbers["perceived"] = seen.detach()
         if self.opponent is not None:

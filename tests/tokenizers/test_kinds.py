@@ -64,6 +64,9 @@ def params_of(name: str, network: str, **changes: Any) -> Any:
     """The zoo's tokenizer for six steps."""
     values = copy.deepcopy(ENTRIES[name])
     values["compute"] |= {"threads": 1}
+    values |= (
+        {"sight": "fp32"} if "sight" in values else {}
+    )  # so that sums are the same to rounding
     values |= {
         "samples": 6 * values["batch"],
         "held_images": 10,
@@ -265,6 +268,16 @@ def test_the_judge_takes_no_gradient_and_the_distance_is_a_mean_of_each_layer(
     assert [x.shape for x in states] == [(2, 64, 32)] * 2  # no class token
     twice = torch.cat([one, one]), torch.cat([other, other])
     torch.testing.assert_close(perceived(judge, *twice, [1, 2]), distance)
+
+
+def test_the_judge_sees_almost_the_same_in_bf16(shards: Shards, network: str) -> None:
+    batch = rendered(shards, params_of("perceptual", network))
+    exact, rough = (
+        lossy(built(params_of("perceptual", network, sight=sight)), batch)["perceived"]
+        for sight in ("fp32", "bf16")
+    )
+    assert exact != rough
+    torch.testing.assert_close(exact, rough, rtol=2e-2, atol=0)
 
 
 def test_at_weight_zero_it_is_the_plain_vq_vae(shards: Shards, network: str) -> None:
