@@ -2,12 +2,14 @@
 the classes from an image's histogram of words alone, and the probes of the runs on them.
 
 Tokenizers whose names differ by a number at the end (perceptual, perceptual-1) are seeds of one
-row: mean and half the 95 % interval (Student's t). From the root of a workspace whose workflow has
-run: python -m benchmarks.words
+row: mean and half the 95 % interval (Student's t). `--clusters K` adds what no network gives: each
+patch as the nearest of K clusters of patches. From the root of a workspace whose workflow has run:
+python -m benchmarks.words --clusters 1024
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections import defaultdict
@@ -16,15 +18,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.cluster import MiniBatchKMeans
 
 from mimflow.data.shards import FOLDER, INDEX, MAX_PIXELS, Shards
 from mimflow.evals.features import choose
 from mimflow.evals.linear import predict
 from mimflow.evals.statistics import student
 from mimflow.params.read import read_yaml
+from mimflow.targets.pixels import patchify
 from mimflow.threads import set_threads
 from mimflow.tokenizers.frozen import Frozen, load_tokenizer
-from mimflow.tokenizers.held import pictures_of
+from mimflow.tokenizers.held import decibel, pictures_of
+from mimflow.tokenizers.usage import perplexity
 
 COLUMNS = {"psnr": "PSNR", "gain": "over patch means, dB", "perplexity": "perplexity"}
 COLUMNS |= {"usage": "codes in use, %", "words": "probe of histograms, %"}
@@ -64,14 +69,45 @@ def row_of(name: str, values: dict[str, Any]) -> dict[str, float]:
     return row
 
 
+def clustered(count: int, values: dict[str, Any]) -> dict[str, float]:
+    """The numbers of `count` centres of k-means over patches of the first tokenizer's size."""
+    first = next(iter(values["tokenizers"].values()))
+    size, side = first["img_size"], first["patch_size"]
+    train = Shards(INDEX, FOLDER, "train")
+    test = Shards(INDEX, FOLDER, train.held_out)
+    seen, held = (patches(shards, size, side) for shards in (train, test))
+    means = MiniBatchKMeans(count, batch_size=1 << 13, n_init=1, max_iter=15, random_state=0)
+    told = means.fit(seen).predict(held)
+    flat = held.reshape(len(held), -1, 3)
+    known = decibel(float(((flat - flat.mean(1, keepdims=True)) ** 2).mean()))
+    psnr = decibel(float(((held - means.cluster_centers_[told]) ** 2).mean()))
+    counts = torch.from_numpy(np.bincount(told, minlength=count)).double()
+    even, used = float(perplexity(counts)), 100 * float((counts > 0).double().mean())
+    return {"psnr": psnr, "gain": psnr - known, "perplexity": even, "usage": used}
+
+
+def patches(shards: Shards, size: int, side: int) -> np.ndarray:
+    """float32 (n, P): the patches of the first 3,000 images."""
+    numbers = range(min(3000, len(shards)))
+    images = torch.cat(list(pictures_of(shards, numbers, size, MAX_PIXELS)))
+    return patchify(images, side).flatten(0, 1).numpy()
+
+
 def main() -> None:
     """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--clusters", type=int)
+    clusters = parser.parse_args().clusters
     values = read_yaml(Path("params.yaml"))
+    if not values["tokenizers"]:
+        raise SystemExit("params.yaml: no tokenizers here")
     set_threads(1)
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     for name in values["tokenizers"]:
         if (Path("tokenizers") / name / "card.json").exists():
             rows[re.sub(r"-\d+$", "", name)].append(row_of(name, values))
+    if clusters:
+        rows[f"{clusters} clusters of patches"].append(clustered(clusters, values))
     extra = sorted({key for found in rows.values() for row in found for key in row} - {*COLUMNS})
     columns = {**COLUMNS, **{key: key for key in extra}}
     print(f"| tokenizer | seeds | {' | '.join(columns.values())} |")

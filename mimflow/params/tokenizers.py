@@ -51,7 +51,7 @@ class Codebook(Section):
 
     `decay`: of their moving average, null: trained by gradient. `commitment`: weight of the term
     that keeps vectors near their codes. `start_images`, `rounds`: k-means before the first step.
-    `revive`: codes without a vector for an epoch begin again.
+    `revive`: codes without a vector for so many steps begin again, null: never.
     """
 
     codes: Count
@@ -60,7 +60,7 @@ class Codebook(Section):
     commitment: NonNegative
     start_images: Count
     rounds: Count
-    revive: bool
+    revive: Count | None
 
 
 class Trained(Budget):

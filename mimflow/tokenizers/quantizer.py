@@ -32,10 +32,10 @@ class Quantised(NamedTuple):
 
 class Quantizer(nn.Module):
     """`decay`: of the moving code vectors, None: they are trained by gradient. `revive`: a code
-    that no vector chose for an epoch takes the place of a vector of the last batch.
+    that no vector chose for so many steps takes the place of a vector of the last of them.
     """
 
-    sums: Tensor
+    idle: Tensor
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Quantizer(nn.Module):
         dim: int,
         decay: float | None,
         commitment: float,
-        revive: bool,
+        revive: int | None,
         usage: Usage,
         seed: int,
     ):
@@ -51,6 +51,9 @@ class Quantizer(nn.Module):
         self.decay, self.commitment, self.revive, self.seed = decay, commitment, revive, seed
         first = normalize(torch.randn(codes, dim), dim=-1)
         self.codebook = nn.Parameter(first, requires_grad=decay is None)
+        self.register_buffer(
+            "idle", torch.zeros(codes, dtype=torch.int64)
+        )  # steps without a vector
         self.usage = usage
         self._sums: list[Tensor] = []  # of the vectors of each code, by micro-batch of this step
         self._counts: list[Tensor] = []
@@ -86,24 +89,26 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> None:
-        """Moves the codes by the step's vectors of all ranks, and revives at an epoch's end."""
-        if self._sums and self.decay is not None:
+        """Moves the codes by the step's vectors of all ranks, and revives."""
+        if self._sums:
             counts, sums = total(torch.stack(self._counts).sum(0)), total(sum_of(self._sums))
-            mean = normalize(sums, dim=-1).float()
-            moved = normalize(self.decay * self.codebook + (1 - self.decay) * mean, dim=-1)
-            used = (counts > 0) & (sums.norm(dim=-1) > 0)
-            self.codebook.copy_(torch.where(used[:, None], moved, self.codebook))
+            if self.decay is not None:
+                mean = normalize(sums, dim=-1).float()
+                moved = normalize(self.decay * self.codebook + (1 - self.decay) * mean, dim=-1)
+                used = (counts > 0) & (sums.norm(dim=-1) > 0)
+                self.codebook.copy_(torch.where(used[:, None], moved, self.codebook))
+            self.idle.add_(1).masked_fill_(counts > 0, 0)
+            if self.revive is not None and self._last is not None:
+                self._revive(self.idle >= self.revive, self._last, clock)
         self._sums, self._counts = [], []
-        whole = self.usage.close(clock)
-        if whole is not None and self.revive and self._last is not None:
-            self._revive(whole, self._last, clock)
+        self.usage.close(clock)
 
-    def _revive(self, counts: Tensor, vectors: Tensor, clock: Clock) -> None:
-        """Puts a drawn one of the vectors (n, d) in the place of each code without any."""
-        rows = torch.arange(len(counts), device=counts.device)
+    def _revive(self, dead: Tensor, vectors: Tensor, clock: Clock) -> None:
+        """Puts a drawn one of the vectors (n, d) in the place of each `dead` code (K,)."""
+        rows = torch.arange(len(dead), device=dead.device)
         place = Draw(rows, "revive", self.seed, clock.step).integers("of", 1, len(vectors))[:, 0]
-        drawn = shared(vectors[place])
-        self.codebook.copy_(torch.where((counts == 0)[:, None], drawn, self.codebook))
+        self.codebook.copy_(torch.where(dead[:, None], shared(vectors[place]), self.codebook))
+        self.idle.masked_fill_(dead, 0)
 
     @torch.no_grad()
     def start(self, x: Tensor, rounds: int) -> None:

@@ -16,7 +16,7 @@ from mimflow.train.processes import total
 
 ADVICE = (
     "a run on it would learn next to nothing. Fewer codes, more start images or rounds of k-means,"
-    " revive: true, a slower fall of the temperature or a larger KL weight help"
+    " codes that revive sooner, a slower fall of the temperature or a larger KL weight help"
 )
 
 
@@ -52,20 +52,15 @@ class Usage(nn.Module):
         return found
 
     @torch.no_grad()
-    def close(self, clock: Clock) -> Tensor | None:
-        """Ends a step. The whole epoch's histogram (K,) where the epoch ends, over all ranks.
-
-        Raises Diverged where it is too uneven.
-        """
+    def close(self, clock: Clock) -> None:
+        """Ends a step. Raises Diverged where an epoch ends and its histogram is too uneven."""
         if self._seen:
             self.counts += torch.stack(self._seen).sum(0)
         self._seen = []
-        if not epoch_ends(clock):
-            return None
-        found = total(self.counts)
-        self.counts.zero_()
-        self.check(found, (clock.step + 1) / clock.steps)
-        return found
+        if epoch_ends(clock):
+            found = total(self.counts)  # over all ranks
+            self.counts.zero_()
+            self.check(found, (clock.step + 1) / clock.steps)
 
     def check(self, counts: Tensor, done: float) -> None:
         """Raises Diverged for a histogram that is too uneven when a share of the budget is done."""

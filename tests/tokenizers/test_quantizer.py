@@ -19,7 +19,7 @@ CODES, DIM = 16, 4
 
 def built(least: float = 0.0, grace: float = 0.0, **changes: Any) -> Quantizer:
     torch.manual_seed(0)
-    how = {"decay": 0.9, "commitment": 1.0, "revive": False, **changes}
+    how = {"decay": 0.9, "commitment": 1.0, "revive": None, **changes}
     return Quantizer(CODES, DIM, usage=Usage(CODES, least, grace), seed=0, **how)
 
 
@@ -116,18 +116,24 @@ def test_evaluation_changes_nothing() -> None:
     assert all(torch.equal(x, state[k]) for k, x in quantizer.state_dict().items())
 
 
-def test_a_code_unused_for_an_epoch_begins_again_at_a_vector_of_the_last_batch() -> None:
-    quantizer = built(revive=True)
+@pytest.mark.parametrize("decay", [0.9, None])
+def test_a_code_unused_for_some_steps_begins_again_at_a_vector_of_the_last(
+    decay: float | None,
+) -> None:
+    quantizer = built(revive=3, decay=decay)
     one = normalize(torch.ones(2, 5, DIM), dim=-1)
-    for step in range(4):
-        before = quantizer.codebook.clone()
+    for step in range(6):
+        before = quantizer.codebook.detach().clone()
         used = int(quantizer(one, clock(step)).codes[0, 0])
         quantizer.after_step(clock(step))
         moved = (quantizer.codebook - before).abs().sum(-1) > 1e-6
-        assert moved.sum() <= 1 if step < 3 else moved.sum() == CODES
-    assert quantizer.usage.counts.sum() == 0  # the next epoch counts anew
-    begun = torch.arange(CODES) != used
-    torch.testing.assert_close(quantizer.codebook[begun], one[0, :1].expand(CODES, -1)[begun])
+        if step == 2:
+            others = torch.arange(CODES) != used
+            expected = one[0, :1].expand(CODES, -1)[others]
+            torch.testing.assert_close(quantizer.codebook.detach()[others], expected)
+        elif step < 2:
+            assert moved.sum() <= (decay is not None)
+    assert quantizer.idle.max() <= 3 and quantizer.idle[used] == 0
 
 
 def test_k_means_finds_the_centres_and_asks_for_enough_vectors() -> None:
