@@ -124,8 +124,9 @@ def compare(
 
 
 def compare_names(first: str, second: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Two evaluated names compared in every task: with all their seeds, or, where they are two
-    seeds of one row, by themselves. Raises ValueError for an unknown name.
+    """Two evaluated names compared in every task whose metrics are there: with all their seeds, or,
+    where they are two seeds of one row, by themselves. Raises ValueError for an unknown name, and
+    where no task is there.
     """
     groups = group(values)
     pair = []
@@ -136,6 +137,13 @@ def compare_names(first: str, second: str, values: dict[str, Any]) -> list[dict[
         pair.append(next(g for g in groups if name in g.members))
     if pair[0] == pair[1]:
         pair = [Group(n, [n], "") for n in (first, second)]
-    folder = Path("metrics")
-    found = [compare(pair[0], pair[1], task, values, folder) for task in values["evaluate"]]
-    return [f for f in found if f is not None]
+    folder, found, missing = Path("metrics"), [], []
+    for task, names in values["evaluate"].items():
+        members = [n for g in pair for n in g.members if n in names]
+        absent = [n for n in members if not (folder / task / f"{n}.json").exists()]
+        missing += [folder / task / f"{n}.json" for n in absent]
+        found += [] if absent else [compare(pair[0], pair[1], task, values, folder)]
+    told = [f for f in found if f is not None]
+    if missing and not told:
+        raise ValueError(f"{missing[0]}: not made yet; `make run` makes it")
+    return told

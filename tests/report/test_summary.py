@@ -105,6 +105,10 @@ def test_names_are_compared_with_all_their_seeds_or_seed_with_seed(
     assert (found["value"], found["statistic"]) == (4.0, "paired bootstrap over test images")
     with pytest.raises(ValueError, match="'c' is evaluated nowhere"):
         compare_names("a", "c", given)
+    given = values({"knn": names, "linear": names})  # linear: not made yet
+    assert [f["task"] for f in compare_names("b1", "a", given)] == ["knn"]
+    with pytest.raises(ValueError, match=r"metrics/linear/b\.json: not made yet"):
+        compare_names("b", "a", values({"linear": names}))
 
 
 def test_label_free_measures_have_no_gain_and_no_labels_is_no_number(tmp_path: Path) -> None:
