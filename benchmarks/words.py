@@ -105,7 +105,7 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     for name in values["tokenizers"]:
         if (Path("tokenizers") / name / "card.json").exists():
-            rows[re.sub(r"-\d+$", "", name)].append(row_of(name, values))
+            rows[re.sub(r"-(seed)?\d+$", "", name)].append(row_of(name, values))
     if clusters:
         rows[f"{clusters} clusters of patches"].append(clustered(clusters, values))
     extra = sorted({key for found in rows.values() for row in found for key in row} - {*COLUMNS})

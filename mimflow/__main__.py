@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     sync = add("sync", help="record in DVC and Snakemake what the other made")
     sync.add_argument("--no-touch", action="store_true", help="DVC only")
     sync.set_defaults(act=_sync)
-    new = add("new-run", help="add runs to params.yaml")
+    new = add("new-run", help="add runs, teachers or tokenizers to params.yaml")
     new.add_argument("name")
     new.add_argument("--like", required=True, help="the run to copy")
     new.add_argument(

@@ -1,5 +1,5 @@
-"""New entries of params.yaml: flat copies of a run with some values changed; the file keeps its
-comments.
+"""New entries of params.yaml: flat copies of a run, teacher or tokenizer with some values changed;
+the file keeps its comments.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from mimflow.files import write
 from mimflow.params.check import FILE, check, nearest
 from mimflow.params.read import read_yaml
 
+TRAINED = ("runs", "taught", "teachers", "tokenizers")  # what may be copied
+EVALUATED = ("runs", "taught", "controls", "encoders")  # one space of names
+
 
 def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[str]:
-    """Adds the run `name`, or one for each point of the grids, to params.yaml; returns the names.
+    """Adds the entry `name` beside `like`, or one for each point of the grids, to params.yaml;
+    returns the names.
 
     `sets` are key=value, `grids` key=value,value. A new run is evaluated wherever `like` is, and
     gets a random control if its encoder has none. Raises ValueError, the file untouched, if the
@@ -30,8 +34,13 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     values = yaml.load(FILE.read_text(encoding="utf-8"))
-    if like not in values["runs"]:
-        raise ValueError(f"--like {like!r} is no run ({nearest(like, values['runs'])})")
+    section = next((s for s in TRAINED if like in values[s]), None)
+    if section is None:
+        known = [entry for s in TRAINED for entry in values[s]]
+        raise ValueError(
+            f"--like {like!r} is no run, teacher or tokenizer ({nearest(like, known)})"
+        )
+    taken = EVALUATED if section in EVALUATED else (section,)
     names = []
     for point in _points(grids):
         new = (
@@ -39,13 +48,14 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
             .replace(".", "_")
             .replace("+", "")
         )
-        if any(new in values[section] for section in ("runs", "taught", "controls", "encoders")):
+        if any(new in values[s] for s in taken):
             raise ValueError(f"{FILE}: {new!r} is there already")
-        entry = copy.deepcopy(values["runs"][like])
+        entry = copy.deepcopy(values[section][like])
         for key, text in [*map(_pair, sets), *point]:
             _set(entry, key, yaml.load(text))
-        values["runs"][new] = entry
-        _evaluate(values, new, like)
+        values[section][new] = entry
+        if section in EVALUATED:
+            _evaluate(values, new, like, entry["encoder"])
         names.append(new)
     out = io.StringIO()
     yaml.dump(values, out)
@@ -76,13 +86,12 @@ def _set(entry: Any, key: str, value: Any) -> None:
     for part in path:
         entry = entry.get(part) if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or last not in entry:
-        raise ValueError(f"{key!r} is no key of the run ({nearest(last, entry or ())})")
+        raise ValueError(f"{key!r} is no key of the entry ({nearest(last, entry or ())})")
     entry[last] = value
 
 
-def _evaluate(values: Any, new: str, like: str) -> None:
+def _evaluate(values: Any, new: str, like: str, encoder: Any) -> None:
     """Beside `like` in every task; with a control if the encoder has none there."""
-    encoder = values["runs"][new]["encoder"]
     random = {n: c for n, c in values["controls"].items() if c["kind"] == "random"}
     same = next((n for n, c in random.items() if c["encoder"] == encoder), None)
     if same is None:

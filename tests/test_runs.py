@@ -78,14 +78,30 @@ def test_a_new_encoder_gets_its_own_control() -> None:
     assert "random-deep" in values["evaluate"]["linear"]
 
 
+def test_a_tokenizer_and_the_run_on_it_get_seeds() -> None:
+    shutil.copy(ROOT / "presets/zoo.yaml", FILE)
+    assert main(["new-run", "perceptual", "--like", "perceptual", "--grid", "seed=1,2"]) == 0
+    needs = "tokenizers/perceptual-seed1/weights.safetensors"
+    assert main(["new-run", "peco-1", "--like", "peco", "--set", f"needs={needs}"]) == 0
+    values, before = read_yaml(FILE), read_yaml(ROOT / "presets/zoo.yaml")
+    check(values)
+    again = values["tokenizers"]["perceptual-seed2"]
+    assert again == {**before["tokenizers"]["perceptual"], "seed": 2}
+    assert values["taught"]["peco-1"] == {**before["taught"]["peco"], "needs": needs}
+    assert values["runs"] == before["runs"] and values["controls"] == before["controls"]
+    listed = [n for n in values["evaluate"]["knn"] if n.startswith(("peco", "perceptual"))]
+    assert listed == ["peco", "peco-1", "peco-pixels"]
+    assert main(["new-run", "vqkd", "--like", "perceptual"]) == 2  # the name of another
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["mae", "--like", "mae"], "'mae' is there already"),
-        (["x", "--like", "mea"], "'mea' is no run (nearest: mae;"),
+        (["x", "--like", "mea"], "'mea' is no run, teacher or tokenizer (nearest: mae;"),
         (
             ["x", "--like", "mae", "--set", "mask_ration=0.5"],
-            "'mask_ration' is no key of the run (nearest: mask_ratio;",
+            "'mask_ration' is no key of the entry (nearest: mask_ratio;",
         ),
         (
             ["x", "--like", "mae", "--set", "mask_ratio=1.5"],
