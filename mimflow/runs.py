@@ -55,7 +55,7 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
             _set(entry, key, yaml.load(text))
         values[section][new] = entry
         if section in EVALUATED:
-            _evaluate(values, new, like, entry["encoder"])
+            _evaluate(values, new, names[-1] if names else like, entry["encoder"])
         names.append(new)
     out = io.StringIO()
     yaml.dump(values, out)

@@ -21,11 +21,15 @@ from mimflow.workflow import files_of, refresh_code
 
 
 def sync(touch: bool = True) -> int:
-    """Exit code 0, or 2 if the outputs of a stage were not made by what would make them now."""
+    """Exit code 0, or 2 if the outputs of a stage were not made by what would make them now, or if
+    DVC did not take one.
+    """
     params = read_yaml(Path("params.yaml"))
     check(params)
     stages = load(params)
     hashes = Hashes()
+    if not all(Path(o).exists() for o in stages["code"].outs):
+        refresh_code(stages)  # a stage run by its command alone leaves none
     absent = [s for s in stages.values() if not all(Path(o).exists() for o in s.outs)]
     present = [s for s in stages.values() if s not in absent]
     stale = [s for s in present if not is_current(s, stages, hashes)]
@@ -39,7 +43,7 @@ def sync(touch: bool = True) -> int:
             "Run `make snakemake` or `dvc repro`, or take the change back.",
             file=sys.stderr,
         )
-    _commit([s for s in present if s not in stale and not (stale and s.kind == "code")])
+    told = _commit([s for s in present if s not in stale and not (stale and s.kind == "code")])
     if absent:
         print(f"sync: not made yet: {_names(absent)}", file=sys.stderr)
     sound = _sound(stages, {s.name for s in (*absent, *stale)})
@@ -47,7 +51,7 @@ def sync(touch: bool = True) -> int:
         _touch("--forceall")
     elif touch and sound:  # the others' inputs keep their times
         _touch("--", *(o for s in sound for o in s.outs if not o.endswith("/shards")))
-    return 2 if stale else 0
+    return 2 if stale or not told else 0
 
 
 def _sound(stages: dict[str, Stage], doubtful: set[str]) -> list[Stage]:
@@ -65,16 +69,19 @@ def _names(stages: list[Stage]) -> str:
     return ", ".join(s.name for s in stages)
 
 
-def _commit(stages: list[Stage]) -> None:
+def _commit(stages: list[Stage]) -> bool:
     """Those that DVC does not have yet: it writes dvc.lock anew for every stage that it commits."""
     dvc, names = [sys.executable, "-m", "dvc"], [s.name for s in stages]
     if not names:
-        return
-    status = [*dvc, "status", "--json", *names]
-    told = json.loads(subprocess.run(status, check=True, stdout=subprocess.PIPE).stdout)
+        return True
+    status = subprocess.run([*dvc, "status", "--json", *names], stdout=subprocess.PIPE)
+    told = json.loads(status.stdout) if status.returncode == 0 else {}
     missing = [name for name in names if name in told]
-    if missing:
-        subprocess.run([*dvc, "commit", "--quiet", "--force", "--no-relink", *missing], check=True)
+    commit = [*dvc, "commit", "--quiet", "--force", "--no-relink", *missing]
+    sound = status.returncode == 0 and (not missing or subprocess.run(commit).returncode == 0)
+    if not sound:
+        print(f"sync: DVC recorded nothing of {', '.join(missing or names)}", file=sys.stderr)
+    return sound
 
 
 def _touch(*what: str) -> None:

@@ -68,6 +68,7 @@ def test_a_grid_is_one_run_for_each_point() -> None:
         k: (v["seed"], v["optimiser"]["base_lr"]) for k, v in values["runs"].items() if k != "mae"
     }
     assert sorted(added.values()) == [(0, 0.001), (0, 0.002), (1, 0.001), (1, 0.002)]
+    assert values["evaluate"]["knn"] == ["mae", *added, "random", "pixels"]
 
 
 def test_a_new_encoder_gets_its_own_control() -> None:

@@ -146,6 +146,27 @@ def test_a_changed_run_reruns_itself_and_its_evaluations_only(repo: Repository) 
     assert repo.planned() == set() and repo.stale() == set()
 
 
+def test_what_was_made_without_hashes_of_code_is_named_not_recorded(repo: Repository) -> None:
+    shutil.rmtree(repo.path / "code")
+    repo("python", "-m", "stages.knn", "mae")
+    refused = repo("mimflow", "sync", code=2)
+    assert "params.yaml, code and inputs: knn@mae; nothing was" in refused
+    assert "Traceback" not in refused
+    repo("python", "-m", "stages.knn", "mae")
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_what_dvc_does_not_take_is_named(repo: Repository) -> None:
+    lock = repo.path / "dvc.lock"
+    before = lock.read_bytes()
+    lock.write_bytes(b"stages: [")
+    refused = repo("mimflow", "sync", code=2)
+    assert "sync: DVC recorded nothing of" in refused and "Traceback" not in refused
+    lock.write_bytes(before)
+    repo("mimflow", "sync")
+
+
 def test_a_comment_reruns_nothing_and_a_changed_line_what_uses_it(repo: Repository) -> None:
     mask = "mimflow/masks/random.py"
     repo.edit(mask, "    order = ", "    # the smallest stay\n    order = ")
