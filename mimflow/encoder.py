@@ -20,7 +20,7 @@ from mimflow.backbones.beit import build_beit
 from mimflow.backbones.grid import build_grid
 from mimflow.backbones.initialise import accepted
 from mimflow.backbones.relative import build_relative
-from mimflow.backbones.vit import build_vit
+from mimflow.backbones.vit import build_learned, build_vit
 from mimflow.device import device as device  # stages take it from here
 from mimflow.files import replacing
 from mimflow.params.fields import Encoder
@@ -45,6 +45,7 @@ def build_encoder(card: dict[str, Any]) -> nn.Module:
     """
     build = {
         "vit": build_vit,
+        "learned": build_learned,
         "beit": build_beit,
         "grid": build_grid,
         "relative": build_relative,
@@ -77,6 +78,8 @@ def load_encoder(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             card = json.loads((file.metadata() or {})["card"])
     except (KeyError, OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not an encoder with a card ({error})") from None
+    if not {"kind", "timm"} <= card.keys():
+        raise ValueError(f"{path}: its card lacks kind or timm: an older version's? Make it again")
     encoder = build_encoder(card)
     encoder.load_state_dict(load_file(path))
     return encoder.eval(), card

@@ -41,7 +41,7 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
             f"--like {like!r} is no run, teacher or tokenizer ({nearest(like, known)})"
         )
     taken = EVALUATED if section in EVALUATED else (section,)
-    names = []
+    names: list[str] = []
     for point in _points(grids):
         new = (
             "-".join([name, *(f"{key.split('.')[-1]}{text}" for key, text in point)])

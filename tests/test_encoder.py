@@ -82,6 +82,9 @@ def test_a_file_without_a_card_is_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"x.safetensors: not an encoder with a card"):
         load_encoder(tmp_path / "x.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "z.safetensors", {"card": '{"timm": {}}'})
+    with pytest.raises(ValueError, match=r"z.safetensors: its card lacks kind or timm"):
+        load_encoder(tmp_path / "z.safetensors")
     (tmp_path / "y.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"y.safetensors: not an encoder with a card"):
         load_encoder(tmp_path / "y.safetensors")

@@ -15,7 +15,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from mimflow.backbones.initialise import create
 from mimflow.backbones.vit import patch_size, project
 from mimflow.draw import Draw
 from mimflow.targets.pixels import patchify
@@ -31,25 +30,6 @@ class CropDraw(Draw):
         """float32 (G B, count)."""
         numbers = self.draw.uniform(f"{self.name}.{name}", self.crops * count)
         return numbers.unflatten(1, (self.crops, count)).transpose(0, 1).flatten(0, 1)
-
-
-def build_learned(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
-    """timm's ViT `name` with learned positions and iBOT's first weights: linears, class token and
-    positions normal with deviation 0.02; the patch convolution keeps torch's.
-
-    Raises ValueError where timm has no such ViT or its arguments do not fit.
-    """
-    vit = create(name, kwargs)
-    if not isinstance(vit, VisionTransformer) or not vit.has_class_token or vit.pos_embed is None:
-        raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
-    for part in vit.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
-            nn.init.zeros_(part.bias)
-    vit.patch_embed.proj.reset_parameters()
-    for table in (vit.cls_token, vit.pos_embed):
-        nn.init.trunc_normal_(cast(Tensor, table), std=0.02)
-    return vit
 
 
 def positions(table: Tensor, side: int) -> Tensor:

@@ -34,6 +34,25 @@ def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
     return vit
 
 
+def build_learned(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
+    """timm's ViT `name` with learned positions and iBOT's first weights: linears, class token and
+    positions normal with deviation 0.02; the patch convolution keeps torch's.
+
+    Raises ValueError where timm has no such ViT or its arguments do not fit.
+    """
+    vit = create(name, kwargs)
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token or vit.pos_embed is None:
+        raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
+    for part in vit.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+    vit.patch_embed.proj.reset_parameters()
+    for table in (vit.cls_token, vit.pos_embed):
+        nn.init.trunc_normal_(cast(Tensor, table), std=0.02)
+    return vit
+
+
 def fuse_attention(module: nn.Module, device: torch.device, backward: bool) -> None:
     """One attention for each use: torch's fused call, or written out for training on a CPU.
 

@@ -13,8 +13,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from mimflow.backbones.crops import CropDraw, attended, build_learned, encode_crops
+from mimflow.backbones.crops import CropDraw, attended, encode_crops
 from mimflow.backbones.drop import draw_paths, drop_paths
+from mimflow.backbones.vit import build_learned
 from mimflow.data.augment import Images, Views
 from mimflow.data.crops import GLOBAL, multi_crop, stacked
 from mimflow.decoders.prototypes import CodeHead

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Count = Annotated[int, Field(ge=1)]
+Codes = Annotated[int, Field(ge=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
@@ -63,6 +64,12 @@ class PlainViT(_ViT):
     kind: Literal["vit"]
 
 
+class LearnedViT(_ViT):
+    """The plain ViT with a class token and learned positions, iBOT's first weights."""
+
+    kind: Literal["learned"]
+
+
 class RelativeViT(_ViT):
     """The plain ViT without positions, its attention with LoMaR's contextual relative ones."""
 
@@ -111,7 +118,9 @@ class GridNet(Section):
         return {**self.kwargs, "img_size": self.img_size, "num_classes": 0}
 
 
-Encoder = Annotated[PlainViT | BeitViT | GridNet | RelativeViT, Field(discriminator="kind")]
+Encoder = Annotated[
+    PlainViT | LearnedViT | BeitViT | GridNet | RelativeViT, Field(discriminator="kind")
+]
 
 
 class Decoder(Section):

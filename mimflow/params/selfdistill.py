@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mimflow.params.colour import Colour
-from mimflow.params.fields import Count, Fraction, PlainViT, Positive, Ratio, Section, Side
+from mimflow.params.fields import Codes, Count, Fraction, LearnedViT, Positive, Ratio, Section, Side
 from mimflow.params.training import Training
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -35,8 +35,8 @@ class Head(Section):
 
     hidden: Count
     bottleneck: Count
-    codes: Annotated[int, Field(ge=2)]
-    patch_codes: Annotated[int, Field(ge=2)] | None
+    codes: Codes
+    patch_codes: Codes | None
     train_gain: bool
 
 
@@ -69,7 +69,7 @@ class SelfDistilled(Training):
     `colour`: null for none.
     """
 
-    encoder: PlainViT
+    encoder: LearnedViT
     drop_path: Ratio
     crops: Crops
     colour: Colour | None

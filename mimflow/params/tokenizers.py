@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mimflow.params.fields import (
     Augment,
+    Codes,
     Count,
     Fraction,
     NonNegative,
@@ -54,7 +55,7 @@ class Codebook(Section):
     `revive`: codes without a vector for so many steps begin again, null: never.
     """
 
-    codes: Count
+    codes: Codes
     dim: Count
     decay: Ratio | None
     commitment: NonNegative
@@ -104,7 +105,7 @@ class Gumbel(Trained):
     """
 
     needs: Images
-    codes: Count
+    codes: Codes
     dim: Count
     convs: Convs
     start: Start | None

@@ -12,12 +12,12 @@ from torch import Tensor
 from mimflow.backbones.crops import (
     CropDraw,
     attended,
-    build_learned,
     class_attention,
     encode_crops,
     keep_attention,
     positions,
 )
+from mimflow.backbones.vit import build_learned
 from mimflow.draw import Draw
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}

@@ -40,9 +40,11 @@ SWIN = {
     "kwargs": {**SWIN_KWARGS, "num_heads": [1, 2], "drop_path_rate": 0.0},
 }
 PVT = {"kind": "grid", "name": "pvt_v2_b0", "img_size": 32, "kwargs": {"depths": [1, 1, 1, 1]}}
+LEARNED = {**PLAIN, "kind": "learned"}
 RELATIVE = {**PLAIN, "kind": "relative"}
 SECTIONS = {
     "vit": PLAIN,
+    "learned": LEARNED,
     "beit": BEIT,
     "beit-block": {**BEIT, "bias": "block", "layer_scale": None},
     "beit-absolute": {**BEIT, "absolute": True},
@@ -136,6 +138,13 @@ def test_replacing_nothing_is_timms_own_forward_and_replacing_hides(
     ours = replace(encoder, x, mask, token)
     assert torch.equal(ours, replace(encoder, other, mask, token))
     assert not torch.equal(ours, expected)
+
+
+def test_learned_positions_are_trained_and_drawn_fixed_ones_are_neither() -> None:
+    learned, fixed = built("learned"), built("vit")
+    assert learned.pos_embed.requires_grad and not fixed.pos_embed.requires_grad
+    assert 0.015 < learned.pos_embed.std() < 0.025 and fixed.pos_embed.std() > 0.4
+    assert 0.015 < learned.blocks[0].mlp.fc1.weight.std() < 0.025
 
 
 def test_bias_tables_are_one_for_all_blocks_or_one_each() -> None:

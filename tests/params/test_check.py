@@ -105,7 +105,8 @@ MISTAKES = {
     ),
     "misspelt kind of encoder": (
         put("controls.random.encoder.kind", "beti"),
-        "controls.random.encoder.kind: 'beti' (nearest: beit; allowed: beit, grid, relative, vit)",
+        "controls.random.encoder.kind: 'beti'"
+        " (nearest: beit; allowed: beit, grid, learned, relative, vit)",
     ),
     "no control": (
         put("evaluate.linear", ["mae", "pixels"]),

@@ -44,6 +44,7 @@ MISTAKES = {
     "another patch": ("tokenizers.dvae.patch_size", 8, "2 halvings make a patch of 4 pixels"),
     "no temperature": ("tokenizers.dvae.temperature", {"start": 1.0, "end": 0.0, "over": 1.0},
                        "start and end must be above 0"),
+    "one code": ("tokenizers.dvae.codes", 1, "should be greater than or equal to 2"),
     "unknown key": ("tokenizers.vqkd.codebook", {}, "tokenizers.vqkd.codebook.codes: missing"),
     "too many hidden": (
         "taught.mcbeit.mask", {"kind": "random", "hidden": 65}, "hidden 65 is more than 64 patches"
