@@ -131,8 +131,7 @@ def views(params: IBOTParams) -> Views:
     side = params.encoder.img_size // params.encoder.patch_size
 
     def look(images: Images, draw: Draw, step: int) -> dict[str, np.ndarray]:
-        grid, names = (side, side), [f"{name}.mask" for name in GLOBAL]
-        masks = [drawn_masks(draw, name, params.masking, grid) for name in names]
+        masks = [drawn_masks(draw, f"{n}.mask", params.masking, (side, side)) for n in GLOBAL]
         return {**cut(images, draw, step), "mask": np.stack(masks, axis=1)}
 
     return look
