@@ -1,11 +1,14 @@
 """MAE in the published style, as a peer of ours in benchmarks/step.py.
 
 All patches are embedded by a convolution before most of them are dropped; the kept ones are
-gathered in the order of the noise; the decoder puts the sequence back in order and predicts every
-patch.
+gathered in the order of the noise; attention scales the whole map; the decoder puts the sequence
+back in order and predicts every patch. The step reads the loss to see that it is finite, and takes
+the gradient's norm tensor by tensor.
 """
 
 from __future__ import annotations
+
+import math
 
 import timm
 import torch
@@ -16,8 +19,24 @@ from mimflow.backbones.positions import sincos
 from mimflow.targets.pixels import patchify
 
 
+class PlainAttention(nn.Module):
+    """Attention written out, as in the timm that the published code asks for (0.3.2)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, **_: object) -> Tensor:
+        """(B, N, D) of `x` (B, N, D)."""
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        attention = ((q @ k.transpose(-2, -1)) * self.scale).softmax(dim=-1)
+        return self.proj((attention @ v).transpose(1, 2).reshape(b, n, d))
+
+
 class PlainMAE(nn.Module):
-    """MAE of timm's ViT `name` at `size` pixels; attention is written out by the caller."""
+    """MAE of timm's ViT `name`."""
 
     def __init__(self, name: str, kwargs: dict[str, int | str], width: int, depth: int, heads: int):
         super().__init__()
@@ -31,6 +50,8 @@ class PlainMAE(nn.Module):
         self.position = nn.Parameter(sincos(width, grid)[None], requires_grad=False)
         self.blocks = nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 3 * self.patch**2)
+        for block in (*self.encoder.blocks, *self.blocks):
+            block.attn = PlainAttention(block.attn.proj.out_features, block.attn.num_heads)
 
     def forward(self, images: Tensor) -> Tensor:
         """The loss of images (B, 3, H, W), 75 % hidden."""
@@ -54,3 +75,22 @@ class PlainMAE(nn.Module):
         mask[:, : kept.shape[1]] = 0
         mask = torch.gather(mask, 1, restore)
         return (error * mask).sum() / mask.sum()
+
+
+def step(
+    model: PlainMAE, optimiser: torch.optim.Optimizer, images: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Takes a step on images (B, 3, H, W); returns the gradient's norm. Raises FloatingPointError
+    where the loss is not finite.
+    """
+    optimiser.zero_grad()
+    low = dtype != torch.float32
+    with torch.autocast(images.device.type, dtype if low else None, enabled=low):
+        loss = model(images)
+    if not math.isfinite(loss.item()):
+        raise FloatingPointError(f"loss is {loss.item()}")
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    optimiser.step()
+    return norm

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,34 +153,24 @@ def build(case: Case, options: argparse.Namespace) -> Step:
 
 
 def plain(run: Any, images: Any) -> Step:
-    """MAE in the published style: attention written out, the optimiser one tensor after another."""
+    """MAE in the published style; the optimiser takes one tensor after another."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks.plain_mae import PlainMAE
-    from mimflow.backbones.vit import fuse_attention
+    from benchmarks import plain_mae
     from mimflow.train.step import PRECISION
 
     own = run.decoder
-    method = PlainMAE(run.encoder.name, run.encoder.timm(), own.width, own.depth, own.num_heads)
-    method = method.to(images.device)
+    sizes = own.width, own.depth, own.num_heads
+    method = plain_mae.PlainMAE(run.encoder.name, run.encoder.timm(), *sizes).to(images.device)
     trained = [p for p in method.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-4, foreach=False, fused=False)
     dtype = PRECISION[run.compute.precision]
-
-    def step() -> None:
-        optimiser.zero_grad()
-        low = dtype != torch.float32
-        with torch.autocast(images.device.type, dtype if low else None, enabled=low):
-            loss = method(images)
-        loss.backward()
-        optimiser.step()
-
-    fuse_attention(method, torch.device("cpu"), backward=True)  # written out, on any device
     with FlopCounterMode(display=False) as counter:
         method(images[:2]).backward()
     tokens = 1 + method.encoder.patch_embed.num_patches // 4
-    return Step(step, (counter.get_total_flops() / 2, tokens))
+    taken = partial(plain_mae.step, method, optimiser, images, dtype)
+    return Step(taken, (counter.get_total_flops() / 2, tokens))
 
 
 def recipe(case: Case, options: argparse.Namespace) -> Training:

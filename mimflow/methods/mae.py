@@ -49,8 +49,8 @@ class MAE(nn.Module):
         noise = draw.uniform("mask", patches.shape[1])  # (B, N)
         visible, hidden = random_mask(noise, self.visible)  # (B, V), (B, M)
         latent = encode(self.encoder, patches, visible)  # (B, 1 + V, D)
-        tokens = self.decoder(latent, visible, hidden)  # (B, 1 + N, E)
-        prediction = self.head(tokens[:, 1 + self.visible :]).float()  # (B, M, P)
+        tokens = self.decoder(latent, visible, hidden)  # (B, M, E)
+        prediction = self.head(tokens).float()  # (B, M, P)
         target = take(self.target(patches), hidden)  # (B, M, P)
         error = (prediction - target).square().mean(-1)  # (B, M), M the same for every image
         loss = error.sum() / max(error.numel(), 1)
@@ -62,7 +62,7 @@ class MAE(nn.Module):
         patches = patchify(batch["image"], patch_size(self.encoder))  # (B, N, P)
         visible, hidden = random_mask(draw.uniform("mask", patches.shape[1]), self.visible)
         tokens = self.decoder(encode(self.encoder, patches, visible), visible, hidden)
-        rebuilt = self.head(tokens[:, 1 + self.visible :]).float()  # (B, M, P)
+        rebuilt = self.head(tokens).float()  # (B, M, P)
         truth = take(patches, hidden)
         if self.norm_pixels:  # undo the target's scale with the true patch's own
             rebuilt = rebuilt * truth.std(-1, keepdim=True) + truth.mean(-1, keepdim=True)
