@@ -48,14 +48,15 @@ def test_the_arithmetic_of_a_step_is_what_the_shapes_say() -> None:
     batch = {"image": torch.randn(4, 3, 32, 32), "place": torch.arange(4)}
     cost = cost_of(toy_method(run), batch, 0)
     width, narrow, visible, patches = 32, 16, 16, 64
+    hidden = patches - visible
 
-    def block(tokens: int, d: int) -> float:
-        return 2 * tokens * d * d * 12 + 2 * 2 * tokens * tokens * d
+    def block(tokens: int, made: int, d: int) -> float:  # keys and values of all, the rest of some
+        return 2 * d * d * (2 * tokens + 10 * made) + 2 * 2 * tokens * made * d
 
     # Every product has two in the backward pass, but the first has none for the pixels.
-    embed, rest = 2 * visible * 48 * width, 2 * block(visible + 1, width)
-    rest += 2 * (visible + 1) * width * narrow + block(patches + 1, narrow)
-    rest += 2 * (patches - visible) * narrow * 48
+    embed, rest = 2 * visible * 48 * width, 2 * block(visible + 1, visible + 1, width)
+    rest += 2 * (visible + 1) * width * narrow + block(patches + 1, hidden, narrow)
+    rest += 2 * hidden * narrow * 48
     assert cost.tokens == visible + 1
     assert cost.flops == 2 * embed + 3 * rest
 
