@@ -12,9 +12,11 @@ import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from mimflow.files import canonical, write
 
+OURS = ("mimflow", "stages")
 MADE = ("teacher", "tokenizer")  # by a stage of its own, by kind
 # Can not reach a result: they read parameters, say what goes on, and run the stages.
 OBSERVERS = frozenset(
@@ -40,14 +42,17 @@ def closure(module: str, root: Path) -> set[str]:
         if name in found or name in OBSERVERS:
             continue
         found.add(name)
-        todo += _imports(root, name)
+        path = _file(root, name)
+        assert path is not None
+        named = {*_read(path).imports, name.rpartition(".")[0]}  # and the package above it
+        todo += [n for n in named if n.split(".")[0] in OURS and _file(root, n)]
     return found
 
 
 def code_hash(modules: list[str], root: Path) -> dict[str, str]:
     """Module -> hash of its syntax tree, over the closure of `modules`."""
     names = set().union(*(closure(m, root) for m in modules))
-    return {name: _tree_hash(root, name) for name in sorted(names)}
+    return {name: _read(path).hash for name in sorted(names) if (path := _file(root, name))}
 
 
 def modules_of(name: str, root: Path) -> list[str]:
@@ -87,36 +92,28 @@ def _file(root: Path, module: str) -> Path | None:
     return None
 
 
+class _Source(NamedTuple):
+    """A file: the hash of what it says, and what it names in imports anywhere."""
+
+    hash: str
+    imports: frozenset[str]
+
+
 @cache
-def _tree(path: Path) -> ast.Module:
+def _read(path: Path) -> _Source:
     tree = ast.parse(path.read_bytes())
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             value = first.value if isinstance(first, ast.Expr) else None
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 node.body = node.body[1:]
-    return tree
-
-
-def _tree_hash(root: Path, module: str) -> str:
-    path = _file(root, module)
-    assert path is not None
-    native = path.with_suffix(".c")  # what the module compiles
-    beside = native.read_bytes() if native.exists() else b""
-    return hashlib.sha256(ast.dump(_tree(path)).encode() + beside).hexdigest()[:16]
-
-
-def _imports(root: Path, module: str) -> list[str]:
-    """Modules of ours that the file names in imports anywhere, and the package above it."""
-    path = _file(root, module)
-    assert path is not None
-    names: set[str] = set()
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
+        elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    names |= {module.rpartition(".")[0]}
-    ours = [n for n in names if n.split(".")[0] in ("mimflow", "stages")]
-    return [n for n in ours if _file(root, n)]
+    native = path.with_suffix(".c")  # what the module compiles
+    beside = native.read_bytes() if native.exists() else b""
+    told = hashlib.sha256(ast.dump(tree).encode() + beside).hexdigest()[:16]
+    return _Source(told, frozenset(names))

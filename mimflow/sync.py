@@ -70,11 +70,13 @@ def _names(stages: list[Stage]) -> str:
 
 
 def _commit(stages: list[Stage]) -> bool:
-    """Those that DVC does not have yet: it writes dvc.lock anew for every stage that it commits."""
+    """Those that DVC does not have yet: it writes dvc.lock anew for every stage that it commits.
+    Its status is asked of all stages at once: it reads everything again for each one named.
+    """
     dvc, names = [sys.executable, "-m", "dvc"], [s.name for s in stages]
     if not names:
         return True
-    status = subprocess.run([*dvc, "status", "--json", *names], stdout=subprocess.PIPE)
+    status = subprocess.run([*dvc, "status", "--json"], stdout=subprocess.PIPE)
     told = json.loads(status.stdout) if status.returncode == 0 else {}
     missing = [name for name in names if name in told]
     commit = [*dvc, "commit", "--quiet", "--force", "--no-relink", *missing]

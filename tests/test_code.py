@@ -26,7 +26,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def hashes(root: Path) -> dict[str, dict[str, str]]:
-    code._tree.cache_clear()
+    code._read.cache_clear()
     tasks = ("knn", "linear", "linear_sgd", "attentive", "finetune", "fewshot", "diagnostics")
     names = ("shards", "controls", "encoders", "features", *tasks, "report", *methods())
     return {name: code_hash(modules_of(name, root), root) for name in names}
@@ -69,7 +69,7 @@ def test_a_changed_kind_of_teacher_changes_no_other(tree: Path) -> None:
     kinds = ("caption", "imported", "mocov3", "random", "run")
 
     def found() -> dict[str, dict[str, str]]:
-        code._tree.cache_clear()
+        code._read.cache_clear()
         names = [f"teacher-{kind}" for kind in kinds]
         return {name: code_hash(modules_of(name, tree), tree) for name in names}
 
@@ -122,7 +122,7 @@ def test_refresh_leaves_right_files_alone(tree: Path, monkeypatch: pytest.Monkey
     refresh(["code/knn.json", "code/mae.json"], tree)
     before = {p: p.stat().st_mtime_ns for p in (tree / "code").iterdir()}
     edit(tree / "mimflow/masks/random.py", "+ 1e-6)", "+ 1e-7)")
-    code._tree.cache_clear()
+    code._read.cache_clear()
     refresh(["code/knn.json", "code/mae.json"], tree)
     after = {p: p.stat().st_mtime_ns for p in (tree / "code").iterdir()}
     assert [p.name for p in before if before[p] != after[p]] == ["mae.json"]
