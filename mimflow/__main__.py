@@ -110,10 +110,14 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from mimflow.params.buildable import encoder_mistakes
     from mimflow.params.check import check
     from mimflow.params.read import read_yaml
 
-    check(read_yaml(Path("params.yaml")))
+    values = read_yaml(Path("params.yaml"))
+    check(values)
+    if mistakes := "\n".join(encoder_mistakes(values)):
+        raise ValueError(mistakes)
     print("params.yaml is right")
 
 

@@ -272,18 +272,32 @@ def _evaluated(values: dict[str, Any]) -> list[str]:
         lines += [
             f"{where}: {n!r} stands twice" for n in sorted({n for n in names if names.count(n) > 1})
         ]
-        random = [
-            controls[n]["encoder"] for n in names if controls.get(n, {}).get("kind") == "random"
-        ]
+        random = {
+            n: controls[n]["encoder"] for n in names if controls.get(n, {}).get("kind") == "random"
+        }
         for name in names:
             if name not in every:
                 lines.append(
                     f"{where}: {name!r} is no run, control or encoder ({nearest(name, every)})"
                 )
-            elif name in runs and runs[name]["encoder"] not in random:
+            elif name in runs and runs[name]["encoder"] not in random.values():
                 lines.append(
                     f"{where}: {name!r} has no random control with the same encoder beside it"
+                    + _difference(runs[name]["encoder"], random)
                 )
             elif task == "attentive" and controls.get(name, {}).get("kind") == "pixels":
                 lines.append(f"{where}: {name!r} has no patch tokens")
     return lines
+
+
+def _difference(encoder: dict[str, Any], random: dict[str, dict[str, Any]]) -> str:
+    """' (what the nearest of the random controls has otherwise)'."""
+    others = {
+        name: [k for k in {**other, **encoder} if encoder.get(k) != other.get(k)]
+        for name, other in random.items()
+    }
+    if not others:
+        return ""
+    name = min(others, key=lambda n: len(others[n]))
+    told = ", ".join(f"{key} {random[name].get(key)!r}" for key in others[name])
+    return f" (nearest: {name}, which has {told})"

@@ -112,6 +112,11 @@ MISTAKES = {
         put("evaluate.linear", ["mae", "pixels"]),
         "evaluate.linear: 'mae' has no random control with the same encoder",
     ),
+    "control of another network": (
+        put("controls.random.encoder.depth", 2),
+        "evaluate.knn: 'mae' has no random control with the same encoder beside it"
+        " (nearest: random, which has depth 2)",
+    ),
     "name with a dot": (rename("runs.mae", "mae.2"), "runs.mae.2: 'mae.2' is no name"),
     "budget under a batch": (
         put("runs.mae.samples", 5),
@@ -209,9 +214,8 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(
         check(values)
     first = str(error.value).split("\n")[0]
     assert first.startswith(f"params.yaml: {expected}")
-    if (
-        name != "name with a dot" and name != "name of a run and a control"
-    ):  # these leave a dangling name too
+    several = ("name with a dot", "name of a run and a control", "control of another network")
+    if name not in several:  # a dangling name, and one line for each evaluation
         assert "\n" not in str(error.value)
 
 
@@ -237,11 +241,11 @@ def test_several_mistakes_are_several_lines(
     ],
 )
 def test_yaml_is_read_as_dvc_reads_it(text: str, expected: Any, tmp_path: Path) -> None:
-    from ruamel.yaml import YAML
+    from dvc.utils.serialize import load_yaml
 
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    assert read_yaml(path) == expected == YAML(typ="safe", pure=True).load(text)
+    assert read_yaml(path) == expected == load_yaml(path)
 
 
 @pytest.mark.parametrize(
