@@ -69,7 +69,8 @@ def train(
         build_optimiser(groups, rule),
         LossScale(run.compute.precision == "fp16", device),
     )
-    micro = saved.get("micro") or _micro(run, processes)
+    micro = _micro(run, processes)  # of a resumed run too: its processes may be others
+    micro = saved.get("micro", micro)
     stepper = Stepper(method, model, optimiser, run, micro, scale)
     if device.type == "cuda" and not saved:
         batch = render(_batch(batches, run.steps - 1))  # the largest, where the size grows

@@ -49,14 +49,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "1")
 
 
+ALONE = Processes(0, 1, 0)
+
+
 def trained(
-    shards: Shards, state: str, run: MAEParams = RUN, method: nn.Module | None = None
+    shards: Shards,
+    state: str,
+    run: MAEParams = RUN,
+    method: nn.Module | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[nn.Module, list[Row]]:
     method = method or toy_method(run)
     render = finish(shards.mean, shards.std, torch.device("cpu"))
-    keep, alone = Checkpoints(Path(state)), Processes(0, 1, 0)
-    record = Record("pretrain", "toy", torch.device("cpu"), alone)
-    return method, train(method, toy_batches(shards, run), render, run, keep, record, alone)
+    keep = Checkpoints(Path(state))
+    record = Record("pretrain", "toy", torch.device("cpu"), processes)
+    return method, train(method, toy_batches(shards, run), render, run, keep, record, processes)
 
 
 class Alarm(nn.Module):
@@ -199,6 +206,37 @@ def test_a_step_that_is_left_out_changes_nothing(shards: Shards) -> None:
     start = toy_method(run)
     method, _ = trained(shards, "state", run, Always(toy_method(run), spoil))
     assert same(method.method, start)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("count", "changes", "expected"),
+    [
+        (3, {}, "batch 32 does not divide by 3 processes"),
+        (
+            2,
+            {"batch": 96, "samples": 960, "compute": {"micro_batch": 32}},
+            "batch 96 on 2 processes is 48 images each, no multiple of compute.micro_batch 32",
+        ),
+    ],
+)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_batch_that_does_not_divide_is_refused_also_on_resume(
+    shards: Shards, count: int, changes: dict[str, Any], expected: str, resumed: bool
+) -> None:
+    run = toy_run(**changes)
+
+    def stop(losses: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    if resumed:
+        with pytest.raises(Interrupted, match="run it again"):
+            trained(shards, "state", run, Alarm(toy_method(run), 2, stop))
+    files = sorted(Path("state").glob("*.pt"))
+    assert len(files) == resumed
+    with pytest.raises(ValueError, match=expected):
+        trained(shards, "state", run, processes=Processes(0, count, 0))
+    assert sorted(Path("state").glob("*.pt")) == files
 
 
 def test_a_run_of_another_seed_is_another_run(shards: Shards) -> None:
