@@ -43,7 +43,8 @@ def body(stage: Stage, part: int | None = None, count: int = 1) -> None:
     if part is not None:
         link(parts, FOLDER, range(part, data.num_shards, count))
         return
-    merge(source, parts, INDEX, AUDIT, data.num_shards, data.max_bad_fraction)
+    given = data.moments and (data.moments.mean, data.moments.std)
+    merge(source, parts, INDEX, AUDIT, data.num_shards, data.max_bad_fraction, given)
     publish(parts, FOLDER)
 
 

@@ -44,6 +44,7 @@ def _train(params: Trained, place: Place) -> Callable[[], None]:
     from mimflow.train.training import batches_of, trained
 
     kind, shards = importlib.import_module(f"mimflow.tokenizers.{params.kind}"), place.shards
+    held = Shards(INDEX, FOLDER, shards.held_out)  # missing images are told before a training
     views, window = kind.views(params), params.order_window
     render = finish([0.0] * 3, [1.0] * 3, place.device)  # a tokenizer sees pictures in [0, 1]
 
@@ -59,7 +60,6 @@ def _train(params: Trained, place: Place) -> Callable[[], None]:
         return done.keep.drop
     done.keep.confirm()
     folder = Path("tokenizers") / place.key
-    held = Shards(INDEX, FOLDER, shards.held_out)
     publish(folder, done.method, held, batches, render, params)
     write_curve(folder / "losses.csv", done.rows)
     return done.keep.drop

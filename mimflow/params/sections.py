@@ -36,13 +36,21 @@ Colours = Annotated[list[NonNegative], Field(min_length=3, max_length=3)]
 Scales = Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
 
+class Moments(Section):
+    """Mean and standard deviation of red, green and blue, in [0, 1]."""
+
+    mean: Colours
+    std: Scales
+
+
 class Data(Section):
     """`source`: a path or URL (docs/data.md has every kind). `kind`: what it is taken for, or auto.
 
     `files`: a pattern of names below the source (train-{000..012}.tar), null: all of them.
     `test_fraction`: held out by a hash of the name, where the source has no split of its own.
     `short_side`: larger pictures are scaled to it and encoded again, JPEG and WebP as JPEG of
-    `quality`, others as PNG; null: original bytes. `num_points`, `normals`: what a cloud holds.
+    `quality`, others as PNG; null: original bytes. `moments`: that standardise what a network
+    sees, null: those of the training images. `num_points`, `normals`: what a cloud holds.
     `ignore_value`: of masks, null: what the source says, or 255.
     """
 
@@ -58,6 +66,7 @@ class Data(Section):
     bit_depth: Literal[8, 16]
     short_side: Annotated[int, Field(ge=8)] | None
     quality: Annotated[int, Field(ge=1, le=100)]
+    moments: Moments | None
     num_points: Count
     normals: bool
     ignore_value: Annotated[int, Field(ge=0, le=255)] | None
@@ -68,6 +77,8 @@ class Data(Section):
             raise ValueError(
                 "bit_depth 16 is kept for channels 1 and short_side null; 8 scales 16 bits down"
             )
+        if self.channels == 1 and self.moments is not None:
+            raise ValueError("moments are of three colours; allowed with channels 1: null")
 
 
 class Timm(Section):

@@ -89,6 +89,8 @@ class Trained(Budget):
             raise ValueError(
                 f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
             )
+        if hasattr(self, "codebook") and self.compute.parallel == "fsdp":  # codes move as a whole
+            raise ValueError(f"compute.parallel 'fsdp' is not for kind {self.kind}; allowed: ddp")
         convs = getattr(self, "convs", None)
         if convs is not None and 2 ** len(convs.widths) != self.patch_size:
             raise ValueError(

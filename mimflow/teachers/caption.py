@@ -141,11 +141,20 @@ def _plain(card: dict[str, Any]) -> dict[str, Any]:
     return {key: card[key] for key in ("kind", "timm")}
 
 
+def prompted(names: list[str], words: dict[str, int], length: int) -> np.ndarray | None:
+    """int64 (C, L): "a NAME" of each class; None where there is none, or a word no caption has."""
+    prompts = [PROMPT.format(name) for name in names]
+    known = all(word in words for prompt in prompts for word in prompt.split())
+    return numbered(prompts, words, length) if prompts and known else None
+
+
 def make(params: CaptionTeacher, place: Place) -> Made:
     """The image tower with its projection; the card has what it was measured to see."""
+    held = Shards(INDEX, place.shards.folder, place.shards.held_out)
     captions = read_captions(place.shards)
     words = vocabulary(captions)
     text = numbered(captions, words, params.text.length)
+    prompts = prompted(place.shards.label_names, words, params.text.length)
     mean, std = place.shards.mean, place.shards.std
     method = trained(
         partial(build, params, len(words)),
@@ -158,10 +167,6 @@ def make(params: CaptionTeacher, place: Place) -> Made:
     origin: dict[str, Any] = {"samples": params.samples, "seed": params.seed}
     origin |= {"captions": len(captions), "begun": params.needs}
     made = Made(method.encoder, {**card, "origin": origin}, method.joint.weight.detach())
-    held = Shards(INDEX, place.shards.folder, place.shards.held_out)
-    prompts = [PROMPT.format(name) for name in place.shards.label_names]
     with torch.no_grad():
-        classes = method.reader(
-            torch.from_numpy(numbered(prompts, words, params.text.length))
-        )  # (classes, J)
+        classes = None if prompts is None else method.reader(torch.from_numpy(prompts))  # (C, J)
     return made._replace(card={**made.card, "measured": measure(made, held, classes)})

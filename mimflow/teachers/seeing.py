@@ -1,7 +1,8 @@
 """What a teacher of images and captions sees, measured on images that it was not trained on.
 
-`zero_shot`: the share whose class is the one whose name is nearest. `on_objects`: the share of the
-class attention that lies on objects, beside their share of the area, where the images have masks.
+`zero_shot`: the share whose class is the one whose name is nearest, where the captions have the
+names. `on_objects`: the share of the class attention that lies on objects, beside their share of
+the area, where the images have masks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @torch.no_grad()
-def measure(made: Made, held: Shards, classes: Tensor) -> dict[str, float]:
+def measure(made: Made, held: Shards, classes: Tensor | None) -> dict[str, float]:
     """`zero_shot` by `classes` (C, J) and its `chance`; `on_objects` and `area` with masks."""
     mean, std, size = made.card["mean"], made.card["std"], made.card["img_size"]
     card = {**made.card, "data": {"mean": mean, "std": std}, "renormalised": False}
@@ -31,15 +32,18 @@ def measure(made: Made, held: Shards, classes: Tensor) -> dict[str, float]:
         numbers = range(start, min(start + BATCH, len(held)))
         pictures = fit([held.pixels(i, MAX_PIXELS) for i in numbers], size)
         seen = teacher(render({"image": torch.from_numpy(pictures)})["image"], attention=True)
-        near = normalize(seen.whole, dim=1) @ normalize(classes, dim=1).T  # (B, C)
-        right.append(near.argmax(1) == torch.tensor([held.label(i) for i in numbers]))
+        if classes is not None:
+            near = normalize(seen.whole, dim=1) @ normalize(classes, dim=1).T  # (B, C)
+            right.append(near.argmax(1) == torch.tensor([held.label(i) for i in numbers]))
         assert seen.attention is not None
         cover = _cover(held, numbers, size, seen.attention.shape[1])
         if cover is not None:
             share = seen.attention / seen.attention.sum(1, keepdim=True)
             looks.append((share * cover).sum(1))
             areas.append(cover.mean(1))
-    facts = {"zero_shot": _mean(right), "chance": round(1 / len(classes), 6)}
+    facts: dict[str, float] = {}
+    if classes is not None:
+        facts |= {"zero_shot": _mean(right), "chance": round(1 / len(classes), 6)}
     return facts | ({"on_objects": _mean(looks), "area": _mean(areas)} if looks else {})
 
 

@@ -66,16 +66,14 @@ class GumbelAutoencoder(nn.Module, ABC):
         error, numbers = self.cost(self.decode(weights @ self.table), x, clock)
         uneven = divergence(logits)
         loss = error + annealed(params.kl, clock) * uneven
-        codes = logits.detach().argmax(-1)
-        counts = torch.bincount(codes.flatten(), minlength=params.codes)
         if self.training:
-            counts = self.usage.see(codes, clock)
+            self.usage.see(logits.detach().argmax(-1), clock)
         told = {name: value.detach() for name, value in {**numbers, "divergence": uneven}.items()}
-        return {"loss": loss, **told, "perplexity": perplexity(counts).float()}
+        return {"loss": loss, **told}
 
-    def after_step(self, clock: Clock) -> None:
-        """Counts codes; ends a training whose codebook dies."""
-        self.usage.close(clock)
+    def after_step(self, clock: Clock) -> dict[str, Tensor]:
+        """Counts codes, for the step's `perplexity`; ends a training whose codebook dies."""
+        return {"perplexity": perplexity(self.usage.close(clock)).float()}
 
     def start(self, images: Tensor) -> None:
         """Begins the codes with clusters, if the parameters say so, of pictures (B, 3, S, S)."""

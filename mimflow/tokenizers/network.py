@@ -6,6 +6,7 @@ It takes pictures in [0, 1] of the tokenizer's size, and standardises them as it
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +78,23 @@ def depths(encoder: nn.Module) -> nn.ModuleList | nn.Sequential:
     raise ValueError(f"layers: {type(encoder).__name__} has no blocks, stages or layers")
 
 
-def load_network(path: Path) -> Network:
+def load_network(path: Path, size: int) -> Network:
     """The encoder of a run, runs/NAME/encoder.safetensors, or a teacher,
-    teachers/NAME/weights.safetensors. Raises ValueError if it is neither.
+    teachers/NAME/weights.safetensors, for pictures of `size`. Raises ValueError if it is neither,
+    or takes another size.
     """
     if path.name != "weights.safetensors":
         encoder, card = load_encoder(path)
+        _check_size(path, card, size)
         return Network(encoder, card["mean"], card["std"])
     teacher = open_teacher(path)
+    _check_size(path, teacher.card, size)
     seen = teacher.card if teacher.card["renormalised"] else teacher.card["data"]
     return Network(teacher.held[0], seen["mean"], seen["std"], teacher.projection)
+
+
+def _check_size(path: Path, card: dict[str, Any], size: int) -> None:
+    if card["img_size"] != size:
+        raise ValueError(
+            f"{path}: takes pictures of {card['img_size']} pixels, but img_size is {size}"
+        )

@@ -71,12 +71,11 @@ class PerceptualTokenizer(nn.Module):
             term, own = self.opponent(images, rebuilt, clock)
             loss = loss + term + own
             numbers["adversary"] = own.detach()
-        counts = torch.bincount(found.codes.flatten(), minlength=params.codebook.codes)
-        return {"loss": loss, **numbers, "perplexity": perplexity(counts).float()}
+        return {"loss": loss, **numbers}
 
-    def after_step(self, clock: Clock) -> None:
-        """Moves the codes; ends a training whose codebook dies."""
-        self.quantizer.after_step(clock)
+    def after_step(self, clock: Clock) -> dict[str, Tensor]:
+        """Moves the codes, for the step's `perplexity`; ends a training whose codebook dies."""
+        return {"perplexity": perplexity(self.quantizer.after_step(clock)).float()}
 
     @torch.no_grad()
     def start(self, images: Tensor) -> None:
@@ -118,8 +117,10 @@ def views(params: Perceptual) -> Views:
 
 
 def build(params: Perceptual) -> PerceptualTokenizer:
-    """The tokenizer, to be trained. Raises ValueError for layers that the network has not."""
-    judge = load_network(Path(params.needs))
+    """The tokenizer, to be trained. Raises ValueError where the network has no such layers, or
+    takes pictures of another size.
+    """
+    judge = load_network(Path(params.needs), params.img_size)
     depth = len(depths(judge.encoder))
     if max(params.layers) > depth:
         raise ValueError(f"layers {params.layers}: {params.needs} has {depth} blocks")

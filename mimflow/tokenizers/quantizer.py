@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from mimflow.draw import Draw
 from mimflow.tokenizers.usage import Usage
 from mimflow.train.clock import Clock
-from mimflow.train.processes import total
+from mimflow.train.processes import place_among, total
 
 
 class Quantised(NamedTuple):
@@ -32,7 +32,7 @@ class Quantised(NamedTuple):
 
 class Quantizer(nn.Module):
     """`decay`: of the moving code vectors, None: they are trained by gradient. `revive`: a code
-    that no vector chose for so many steps takes the place of a vector of the last of them.
+    that no vector chose for so many steps begins again at a drawn vector of the last of them.
     """
 
     idle: Tensor
@@ -56,8 +56,7 @@ class Quantizer(nn.Module):
         )  # steps without a vector
         self.usage = usage
         self._sums: list[Tensor] = []  # of the vectors of each code, by micro-batch of this step
-        self._counts: list[Tensor] = []
-        self._last: Tensor | None = None
+        self._vectors: list[Tensor] = []  # (n, d), kept where codes revive
 
     def code_vectors(self) -> Tensor:
         """(K, d), of length 1."""
@@ -81,33 +80,42 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def _remember(self, u: Tensor, codes: Tensor, clock: Clock) -> None:
         if clock != self.usage._clock:
-            self._sums, self._counts = [], []
-        self._counts.append(self.usage.see(codes, clock))
+            self._sums, self._vectors = [], []
+        self.usage.see(codes, clock)
         sums = torch.zeros_like(self.codebook, dtype=torch.float64)
         self._sums.append(sums.index_add_(0, codes.flatten(), u.flatten(0, 1).double()))
-        self._last = u.flatten(0, 1)
+        if self.revive is not None:
+            self._vectors.append(u.flatten(0, 1))
 
     @torch.no_grad()
-    def after_step(self, clock: Clock) -> None:
-        """Moves the codes by the step's vectors of all ranks, and revives."""
-        if self._sums:
-            counts, sums = total(torch.stack(self._counts).sum(0)), total(sum_of(self._sums))
-            if self.decay is not None:
-                mean = normalize(sums, dim=-1).float()
-                moved = normalize(self.decay * self.codebook + (1 - self.decay) * mean, dim=-1)
-                used = (counts > 0) & (sums.norm(dim=-1) > 0)
-                self.codebook.copy_(torch.where(used[:, None], moved, self.codebook))
-            self.idle.add_(1).masked_fill_(counts > 0, 0)
-            if self.revive is not None and self._last is not None:
-                self._revive(self.idle >= self.revive, self._last, clock)
-        self._sums, self._counts = [], []
-        self.usage.close(clock)
+    def after_step(self, clock: Clock) -> Tensor:
+        """Moves the codes by the step's vectors of all ranks, and revives; their histogram (K,).
+
+        Raises Diverged where the codebook dies.
+        """
+        counts, sums = self.usage.close(clock), total(torch.stack(self._sums).sum(0))
+        if self.decay is not None:
+            mean = normalize(sums, dim=-1).float()
+            moved = normalize(self.decay * self.codebook + (1 - self.decay) * mean, dim=-1)
+            used = (counts > 0) & (sums.norm(dim=-1) > 0)
+            self.codebook.copy_(torch.where(used[:, None], moved, self.codebook))
+        self.idle.add_(1).masked_fill_(counts > 0, 0)
+        if self.revive is not None:
+            self._revive(self.idle >= self.revive, torch.cat(self._vectors), clock)
+        self._sums, self._vectors = [], []
+        return counts
 
     def _revive(self, dead: Tensor, vectors: Tensor, clock: Clock) -> None:
-        """Puts a drawn one of the vectors (n, d) in the place of each `dead` code (K,)."""
+        """Puts a drawn one of the vectors of all ranks in the place of each `dead` code (K,);
+        `vectors` (n, d) are this rank's.
+        """
+        rank, ranks = place_among()
         rows = torch.arange(len(dead), device=dead.device)
-        place = Draw(rows, "revive", self.seed, clock.step).integers("of", 1, len(vectors))[:, 0]
-        self.codebook.copy_(torch.where(dead[:, None], shared(vectors[place]), self.codebook))
+        draw = Draw(rows, "revive", self.seed, clock.step)
+        place = draw.integers("of", 1, ranks * len(vectors))[:, 0] - rank * len(vectors)  # (K,)
+        own = (place >= 0) & (place < len(vectors))
+        found = total(vectors[place.clamp(0, len(vectors) - 1)] * own[:, None])  # (K, d)
+        self.codebook.copy_(torch.where(dead[:, None], found, self.codebook))
         self.idle.masked_fill_(dead, 0)
 
     @torch.no_grad()
@@ -117,14 +125,9 @@ class Quantizer(nn.Module):
         self.codebook.copy_(shared(centres(u, len(self.codebook), rounds, self.seed)))
 
 
-def sum_of(parts: list[Tensor]) -> Tensor:
-    return torch.stack(parts).sum(0)
-
-
 def shared(x: Tensor) -> Tensor:
     """The first rank's `x` on all ranks."""
-    first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-    return total(x if first else torch.zeros_like(x))
+    return total(x if place_among()[0] == 0 else torch.zeros_like(x))
 
 
 def centres(u: Tensor, count: int, rounds: int, seed: int) -> Tensor:

@@ -43,24 +43,26 @@ class Usage(nn.Module):
         self._clock: Clock | None = None
 
     @torch.no_grad()
-    def see(self, codes: Tensor, clock: Clock) -> Tensor:
-        """Counts the codes of a micro-batch; their histogram (K,)."""
+    def see(self, codes: Tensor, clock: Clock) -> None:
+        """Counts the codes of a micro-batch."""
         found = torch.bincount(codes.flatten(), minlength=len(self.counts)).double()
         if clock != self._clock:  # what was seen outside of a step is forgotten
             self._seen, self._clock = [], clock
         self._seen.append(found)
-        return found
 
     @torch.no_grad()
-    def close(self, clock: Clock) -> None:
-        """Ends a step. Raises Diverged where an epoch ends and its histogram is too uneven."""
-        if self._seen:
-            self.counts += torch.stack(self._seen).sum(0)
+    def close(self, clock: Clock) -> Tensor:
+        """Ends a step: the histogram (K,) of all its codes, on all ranks. Raises Diverged where an
+        epoch ends and its histogram is too uneven.
+        """
+        found = total(torch.stack(self._seen).sum(0))
         self._seen = []
+        self.counts += found
         if epoch_ends(clock):
-            found = total(self.counts)  # over all ranks
+            epoch = self.counts.clone()
             self.counts.zero_()
-            self.check(found, (clock.step + 1) / clock.steps)
+            self.check(epoch, (clock.step + 1) / clock.steps)
+        return found
 
     def check(self, counts: Tensor, done: float) -> None:
         """Raises Diverged for a histogram that is too uneven when a share of the budget is done."""

@@ -57,14 +57,12 @@ class VQKDTokenizer(nn.Module):
         images = batch["image"]
         found = self.quantised(images, clock)
         error = self.far(found, images).mean()
-        counts = torch.bincount(found.codes.flatten(), minlength=self.params.codebook.codes)
         numbers = {"error": error.detach(), "distance": found.distance}
-        loss = error + found.loss
-        return {"loss": loss, **numbers, "perplexity": perplexity(counts).float()}
+        return {"loss": error + found.loss, **numbers}
 
-    def after_step(self, clock: Clock) -> None:
-        """Moves the codes; ends a training whose codebook dies."""
-        self.quantizer.after_step(clock)
+    def after_step(self, clock: Clock) -> dict[str, Tensor]:
+        """Moves the codes, for the step's `perplexity`; ends a training whose codebook dies."""
+        return {"perplexity": perplexity(self.quantizer.after_step(clock)).float()}
 
     @torch.no_grad()
     def start(self, images: Tensor) -> None:
@@ -106,9 +104,11 @@ def views(params: VQKD) -> Views:
 
 
 def build(params: VQKD) -> VQKDTokenizer:
-    """The tokenizer, to be trained. Raises ValueError where the teacher has another grid."""
-    teacher = load_network(Path(params.needs))
+    """The tokenizer, to be trained. Raises ValueError where the teacher has another grid or takes
+    pictures of another size.
+    """
     side, patch, book = params.img_size, params.patch_size, params.codebook
+    teacher = load_network(Path(params.needs), side)
     found = teacher.tokens(torch.zeros(1, 3, side, side)).shape
     if found[1] != (side // patch) ** 2:
         raise ValueError(

@@ -49,6 +49,11 @@ def together() -> bool:
     return dist.is_initialized() and dist.get_world_size() > 1
 
 
+def place_among() -> tuple[int, int]:
+    """(rank, ranks) of this process."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 def from_first(word: str | None) -> str | None:
     """What the first process says, on every process."""
     if not together():

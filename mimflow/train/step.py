@@ -2,7 +2,8 @@
 
 Every rank and micro-batch contributes a share; the shares add up to the loss of the global batch.
 A mean over a number that differs between them (`count`) is weighted by it, so that unequal masks
-give the same mean however the batch is cut. Nothing here waits for the device.
+give the same mean however the batch is cut; so is all that the method reports beside it but
+`mask_ratio`, a mean over images. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Stepper:
         values |= self.apply(values["loss"])
         after_step = getattr(self.method, "after_step", None)
         if after_step is not None:
-            after_step(clock)
+            values |= after_step(clock) or {}
         return values
 
     def gradient(self, batch: dict[str, Tensor], clock: Clock) -> dict[str, Tensor]:
@@ -81,7 +82,7 @@ class Stepper:
                 share = losses["loss"] * (weight * (ranks / self.run.batch))
                 self.scale.up(share).backward()
             for name, x in losses.items():
-                amount = weight if name == "loss" else images
+                amount = images if name == "mask_ratio" else weight
                 sums[name] = sums.get(name, 0) + (x.detach() * amount).double()
             sums["count"] = sums.get("count", 0) + weight.to(losses["loss"].device).double()
         return self.means(sums, counted)
@@ -95,9 +96,8 @@ class Stepper:
         if counted:
             factor = (self.run.batch / count).float()
             torch._foreach_mul_([share_of(g) for g in self.gradients()], factor)
-        return {
-            n: (x / (count if n == "loss" else self.run.batch)).float() for n, x in values.items()
-        }
+        over = {"mask_ratio": self.run.batch}
+        return {name: (x / over.get(name, count)).float() for name, x in values.items()}
 
     def forward(self, part: dict[str, Tensor], clock: Clock) -> dict[str, Tensor]:
         """The method's scalars for one micro-batch."""
@@ -126,7 +126,8 @@ class Stepper:
         self.micro = micro
         part = self.parts(batch)[0]
         with held_back(self.model, True):
-            self.forward(part, Clock(0, self.run.steps, 0.0, 1.0))["loss"].backward()
+            clock = Clock(0, self.run.steps, 0.0, 0.0)  # equal to none of a step
+            self.forward(part, clock)["loss"].backward()
 
     def apply(self, loss: Tensor) -> dict[str, Tensor]:
         """Clips and steps; where loss or gradient is not finite nothing changes."""

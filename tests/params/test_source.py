@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
         ({"channels": 1}, "data.channels: 1; encoders take 3"),
         ({"bit_depth": 16}, "data: bit_depth 16 is kept for channels 1 and short_side null"),
         ({"ignore_value": 256}, "data.ignore_value: 256 is not allowed"),
+        ({"channels": 1, "moments": {"mean": [0.5] * 3, "std": [0.2] * 3}}, "data: moments are of"),
+        ({"moments": {"mean": [0.5] * 3, "std": [0.2, 0, 0.2]}}, "data.moments.std.1: 0 is not"),
         ({"quality": 0}, "data.quality: 0 is not allowed"),
         ({"short_side": 4}, "data.short_side: 4 is not allowed"),
     ],

@@ -44,6 +44,11 @@ MISTAKES = {
     "another patch": ("tokenizers.dvae.patch_size", 8, "2 halvings make a patch of 4 pixels"),
     "no temperature": ("tokenizers.dvae.temperature", {"start": 1.0, "end": 0.0, "over": 1.0},
                        "start and end must be above 0"),
+    "codes in shares": (
+        "tokenizers.vqkd.compute.parallel",
+        "fsdp",
+        "compute.parallel 'fsdp' is not for kind vqkd; allowed: ddp",
+    ),
     "one code": ("tokenizers.dvae.codes", 1, "should be greater than or equal to 2"),
     "unknown key": ("tokenizers.vqkd.codebook", {}, "tokenizers.vqkd.codebook.codes: missing"),
     "too many hidden": (
@@ -58,8 +63,11 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line_with_key_and_what_is_allowed(zoo: dict[str, Any], name: str) -> None:
     path, value, message = MISTAKES[name]
-    section, entry, key = path.split(".")
-    zoo[section][entry][key] = value
+    section, entry, *between, key = path.split(".")
+    values = zoo[section][entry]
+    for name in between:
+        values = values[name]
+    values[key] = value
     with pytest.raises(ValueError) as found:
         check(zoo)
     lines = str(found.value).split("\n")

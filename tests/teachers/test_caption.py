@@ -138,6 +138,22 @@ def test_a_teacher_is_made_and_its_card_says_what_it_sees(
     assert all(torch.equal(x, theirs[key]) for key, x in made.encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("names", [[], ["star", "elephant"]])
+def test_without_the_names_of_the_classes_no_zero_shot_is_measured(
+    shards: Shards, names: list[str]
+) -> None:
+    shards.label_names = names
+    made = make(params(samples=32), place(shards, Path(f"state-{len(names)}")))
+    assert set(made.card["measured"]) == {"on_objects", "area"}
+
+
+def test_missing_held_out_images_are_told_before_the_training(shards: Shards) -> None:
+    shards.held_out = "val"
+    with pytest.raises(ValueError, match=r"no image is in the split 'val'"):
+        make(params(), place(shards, Path("never")))
+    assert not Path("never").exists()
+
+
 def test_it_may_begin_with_the_weights_of_a_run_of_the_same_encoder(shards: Shards) -> None:
     encoder = build(params(), 9).encoder
     card = described(params().encoder)

@@ -185,7 +185,7 @@ def test_a_tokenizer_sees_the_tokens_of_a_teacher(
     teacher = saved(made._replace(projection=projection), shards, tmp_path, "random")
     pixels = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (shards.mean, shards.std))
-    network = load_network(tmp_path / "weights.safetensors")
+    network = load_network(tmp_path / "weights.safetensors", 32)
     found, expected = network.tokens(pixels), teacher((pixels - mean) / std).tokens
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert found.shape[2] == (width or VIT["embed_dim"])

@@ -98,6 +98,25 @@ def test_micro_batches_move_the_codes_like_the_whole() -> None:
     assert torch.equal(cut.usage.counts, whole.usage.counts)
 
 
+@pytest.mark.parametrize("decay", [0.9, None])
+def test_codes_revive_from_the_vectors_of_the_whole_step(decay: float | None) -> None:
+    whole, cut, places = built(revive=1, decay=decay), built(revive=1, decay=decay), []
+    for step in range(3):
+        now, x = clock(step), vectors(8, seed=step) + 1  # on one side: some codes get none
+        whole(x, now)
+        for part in x.split(2):
+            cut(part, now)
+        before = whole.codebook.detach().clone()
+        used = whole.usage._seen[0] > 0
+        whole.after_step(now)
+        cut.after_step(now)
+        torch.testing.assert_close(cut.codebook, whole.codebook, rtol=0, atol=1e-6)
+        revived = whole.codebook.detach()[~used]
+        assert len(revived) and not torch.equal(revived, before[~used])
+        places.append((revived @ normalize(x, dim=-1).flatten(0, 1).T).argmax(-1))
+    assert torch.cat(places).min() < 30  # of 40 vectors, not of the last ten alone
+
+
 def test_what_is_tried_outside_of_a_step_is_forgotten() -> None:
     plain, tried = built(), built()
     tried(vectors(4, seed=9), Clock(0, 20, 0.0, 1.0))  # for the memory that a batch takes
@@ -112,7 +131,7 @@ def test_evaluation_changes_nothing() -> None:
     quantizer = built().eval()
     state = {k: x.clone() for k, x in quantizer.state_dict().items()}
     quantizer(vectors(), clock(0))
-    quantizer.after_step(clock(0))
+    assert not quantizer._sums and not quantizer.usage._seen
     assert all(torch.equal(x, state[k]) for k, x in quantizer.state_dict().items())
 
 

@@ -1,17 +1,19 @@
 """Trains small runs on all processes of a torchrun call and writes their curves: for
 test_processes.py.
 
-usage: several.py DATA OUT CASE... where a case is METHOD-PARALLEL-ACCUMULATION[-STEPS]
+usage: several.py DATA OUT CASE... where a case is NAME-PARALLEL-ACCUMULATION[-STEPS], the name one
+of METHODS or of a run or tokenizer of the zoo, with _ for -
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,8 @@ from mimflow.methods import mae
 from mimflow.params.check import parse, schema_of
 from mimflow.params.mae import MAEParams
 from mimflow.params.read import read_yaml
-from mimflow.params.training import Training
+from mimflow.params.tokenizers import TOKENIZERS
+from mimflow.params.training import Budget
 from mimflow.ranks import discover
 from mimflow.targets.pixels import patchify
 from mimflow.train.checkpoint import Checkpoints
@@ -86,23 +89,51 @@ class Coupled(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, partner)}
 
 
-METHODS = {"mae": mae.build, "uneven": Uneven, "coupled": Coupled}
-ZOO = ("ibot", "attmask")  # methods of their own parameters, as the zoo has them
+METHODS = {"mae": mae.build, "uneven": Uneven, "coupled": Coupled}  # with the toy preset's run
+ZOO = read_yaml(ROOT / "presets/zoo.yaml")
 
 
-def run_of(
-    parallel: str, accumulation: int, processes: int, name: str = "mae", **compute: Any
-) -> Training:
-    zoo = read_yaml(ROOT / "presets/zoo.yaml")["runs"]
-    values = zoo[name] if name in ZOO else read_yaml(ROOT / "presets/toy.yaml")["runs"]["mae"]
-    micro = 32 // processes // accumulation
-    how = {**values["compute"], "threads": 1, "precision": "fp32", "micro_batch": micro}
-    how |= {"parallel": parallel, "deterministic": False, **compute}
+class Entry(NamedTuple):
+    """What is trained: `module` has its views and what builds it."""
+
+    params: Any
+    module: Any
+    mean: list[float]
+    std: list[float]
+
+
+def run_of(parallel: str, accumulation: int, processes: int, **compute: Any) -> MAEParams:
+    values = read_yaml(ROOT / "presets/toy.yaml")["runs"]["mae"]
     optimiser = {**values["optimiser"], "clip_norm": 1.0}
-    changes = {"samples": 32 * STEPS, "compute": how, "optimiser": optimiser}
-    if name in ZOO:
-        return parse(schema_of(name), {**values, "samples": 32 * STEPS, "compute": how}, name)  # type: ignore[no-any-return]
-    return MAEParams.model_validate({**values, **changes})
+    changed = {**values, "optimiser": optimiser}
+    return MAEParams.model_validate(shortened(changed, parallel, accumulation, processes, compute))
+
+
+def shortened(
+    values: dict[str, Any], parallel: str, accumulation: int, processes: int, more: dict[str, Any]
+) -> dict[str, Any]:
+    """An entry of a preset for STEPS steps of 32 images in fp32."""
+    compute = {**values["compute"], "threads": 1, "precision": "fp32", "deterministic": False}
+    compute |= {"parallel": parallel, "micro_batch": 32 // processes // accumulation, **more}
+    return {**values, "batch": 32, "samples": 32 * STEPS, "compute": compute}
+
+
+def entry_of(name: str, cut: tuple[str, int, int], shards: Shards) -> Entry:
+    """The toy run or the zoo's run or tokenizer of this name."""
+    if name in METHODS:
+        return Entry(run_of(*cut), mae, shards.mean, shards.std)
+    entries = {**ZOO["runs"], **ZOO["taught"], **ZOO["tokenizers"]}
+    values = copy.deepcopy(entries[name.replace("_", "-")])
+    values = shortened(values, *cut, {})
+    if name not in ZOO["tokenizers"]:
+        found: Budget = parse(schema_of(values["method"]), values, name)
+        module = importlib.import_module(f"mimflow.methods.{values['method']}")
+        return Entry(found, module, shards.mean, shards.std)
+    values |= {"least_perplexity": 0.0} | ({"sight": "fp32"} if "sight" in values else {})
+    values["codebook"] |= {"revive": 2}
+    found = parse(TOKENIZERS[values["kind"]], values, name)  # type: ignore[assignment]
+    module = importlib.import_module(f"mimflow.tokenizers.{values['kind']}")
+    return Entry(found, module, [0.0] * 3, [1.0] * 3)
 
 
 def main(data: str, out: str, *cases: str) -> None:
@@ -111,17 +142,20 @@ def main(data: str, out: str, *cases: str) -> None:
     with joined(found) as device:
         for case in cases:
             name, parallel, accumulation, *stop = case.split("-")
-            run = run_of(parallel, int(accumulation), found.count, name)
-            torch.manual_seed(run.seed)
-            module = importlib.import_module(f"mimflow.methods.{run.method}")
-            method: nn.Module = METHODS.get(name, module.build)(run)  # type: ignore[operator]
-            fuse_attention(method, device, backward=True)
             shards = Shards(Path(data) / "index.json", Path(data) / "shards", "train")
+            entry = entry_of(name, (parallel, int(accumulation), found.count), shards)
+            run, views = entry.params, entry.module.views(entry.params)
+            torch.manual_seed(run.seed)
+            method: Any = METHODS.get(name, entry.module.build)(run)
+            fuse_attention(method, device, backward=True)
             share = found.rank, found.count
-            batches = Batches(shards, module.views(run), run.batch, run.seed, 1 << 20, *share)
+            batches = Batches(shards, views, run.batch, run.seed, 1 << 20, *share)
             keep = Checkpoints(Path(out) / f"state-{name}", writer=found.rank == 0)
             record = Record("pretrain", case, device, found)
-            render = finish(shards.mean, shards.std, device)
+            render = finish(entry.mean, entry.std, device)
+            if getattr(method, "start_images", 0):
+                first = Batches(shards, views, method.start_images, run.seed, 1 << 20)[0]
+                method.start(render({n: torch.as_tensor(x) for n, x in first.items()})["image"])
             if stop:
                 os.environ["MIMFLOW_SECONDS"] = "0"  # after the first steps
             try:
@@ -134,7 +168,7 @@ def main(data: str, out: str, *cases: str) -> None:
             if found.rank == 0:
                 keep.drop()
                 file = Path(out) / f"{case}-{found.count}.json"
-                file.write_text(json.dumps([row["loss"] for row in rows]))
+                file.write_text(json.dumps(rows))
                 torch.save(state, file.with_suffix(".pt"))
             total(torch.zeros(1))  # the next case must not find this one's state
 

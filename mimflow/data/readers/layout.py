@@ -1,4 +1,4 @@
-"""What folders say: below one common folder, if there is one, the split and the class of a file.
+"""What folders say: below the folders that hold everything, the split and the class of a file.
 
 The top folders may be splits (train, val, test and their usual spellings) with the classes below
 them, or classes that all have splits below them; otherwise the top folder is the class. There are
@@ -50,7 +50,7 @@ class Layout:
 
 
 def layout_of(names: list[str]) -> Layout:
-    """The layout of files with these names, the common folder taken off."""
+    """The layout of files with these names, the common folders taken off."""
     # A LICENSE beside the class folders may be a picture, but says nothing about the layout.
     named = [name for name in names if suffix(name)] or names
     if _splits_first(named):
@@ -63,11 +63,14 @@ def layout_of(names: list[str]) -> Layout:
 
 
 def common(names: list[str]) -> int:
-    """Length of the one folder, not a split, that holds everything; 0 if there is none."""
-    top, slash, _ = names[0].partition("/")
-    if not slash or top.lower() in SPELLINGS:
-        return 0
-    return len(top) + 1 if all(name.startswith(top + slash) for name in names) else 0
+    """Length of the folders, none of them a split, that hold everything; 0 if there are none."""
+    length = 0
+    for folder in names[0].split("/")[:-1]:
+        longer = names[0][: length + len(folder) + 1]
+        if folder.lower() in SPELLINGS or not all(name.startswith(longer) for name in names):
+            break
+        length = len(longer)
+    return length
 
 
 def split_in(name: str) -> str | None:

@@ -18,6 +18,8 @@ from mimflow.data.sharding.stored import Stored
 from mimflow.data.sharding.write import made_from
 from mimflow.files import canonical, write
 
+Moments = tuple[list[float], list[float]]  # mean and standard deviation of each channel, in [0, 1]
+
 
 def merge(
     source: Source,
@@ -26,8 +28,11 @@ def merge(
     out_audit: Path,
     num_shards: int,
     max_bad_fraction: float,
+    moments: Moments | None = None,
 ) -> None:
-    """Write the index and the audit; a ValueError if too many files could not be read."""
+    """Write the index and the audit; a ValueError if too many files could not be read. `moments`:
+    of each channel, None: those of the training pixels.
+    """
     shards = _facts(source, folder, num_shards)
     quarantined = sorted((q for shard in shards for q in shard["quarantined"]), key=_name)
     counts = {
@@ -42,7 +47,7 @@ def merge(
             f"data.max_bad_fraction: {len(quarantined)} of {counts['found']} files cannot be read,"
             f" allowed is a share of {max_bad_fraction:g}; the first are {first}"
         )
-    index = counts | _index(source, shards)
+    index = counts | _index(source, shards, moments)
     seen = audit(source, folder, shards)
     write(out_audit, canonical(counts | seen | {"broken": quarantined}))
     write(out_index, canonical(index))
@@ -70,11 +75,11 @@ def _facts(source: Source, folder: Path, num_shards: int) -> list[dict[str, Any]
     return found
 
 
-def _index(source: Source, shards: list[dict[str, Any]]) -> dict[str, Any]:
+def _index(source: Source, shards: list[dict[str, Any]], moments: Moments | None) -> dict[str, Any]:
     splits = total(shards, "rows")
     stored = Stored(**shards[0]["made"]["stored"])
     held_out = "val" if "val" in source.splits and "test" not in source.splits else "test"
-    mean, std = _moments(source, shards)
+    mean, std = moments or _moments(source, shards) or (None, None)
     return {
         "format": FORMAT,
         "kind": source.kind,
@@ -100,13 +105,11 @@ def _index(source: Source, shards: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _moments(
-    source: Source, shards: list[dict[str, Any]]
-) -> tuple[list[float] | None, list[float] | None]:
-    """Mean and standard deviation of each channel over all train pixels, in [0, 1]."""
+def _moments(source: Source, shards: list[dict[str, Any]]) -> Moments | None:
+    """Of each channel over all train pixels; a channel that never changes has the deviation 1."""
     pixels = sum(shard["pixels"] for shard in shards)
     if not pixels or source.encoding == "points":
-        return None, None
+        return None
     stored = Stored(**shards[0]["made"]["stored"])
     white = 2**stored.bit_depth - 1
     channels = range(stored.channels)
@@ -114,4 +117,4 @@ def _moments(
     mean = [round(sums[0][c] / (white * pixels), 6) for c in channels]
     # whole numbers until the end: the difference of two large squares loses nothing
     spread = [pixels * sums[1][c] - sums[0][c] ** 2 for c in channels]
-    return mean, [round(sqrt(value) / (white * pixels), 6) for value in spread]
+    return mean, [round(sqrt(value) / (white * pixels), 6) or 1.0 for value in spread]

@@ -19,7 +19,7 @@ from mimflow.data.readers.files import MAX_BYTES
 from mimflow.data.readers.record import Annotations
 from mimflow.data.readers.runlengths import mask_of
 
-_LOSSY = ("JPEG", "WEBP")
+_LOSSY = ("JPEG", "MPO", "WEBP")  # MPO: several JPEGs in a file, the first is the picture
 
 
 class Stored(NamedTuple):

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from data.packing import in_folder, mask, picture
 from PIL import Image
 
+from mimflow.data.augment import finish
 from mimflow.data.decode import decode, format_of
 from mimflow.data.readers.runlengths import mask_of
 from mimflow.data.sharding.merge import merge
@@ -73,6 +75,36 @@ def test_larger_pictures_are_scaled_and_smaller_keep_their_bytes(tmp_path: Path)
         found = shards.pixels(i, LIMIT)
         worst = np.abs(found.astype(int) - expected).mean()
         assert worst == 0 if forms[name] == "PNG" else worst < 4  # JPEG of quality 95, half chroma
+
+
+def test_of_several_jpegs_in_a_file_the_first_stays_a_jpeg(tmp_path: Path) -> None:
+    pictures = [Image.open(io.BytesIO(smooth("JPEG", 60, 90, quality=q))) for q in (90, 50)]
+    file = io.BytesIO()
+    pictures[0].save(file, "MPO", save_all=True, append_images=pictures[1:])
+    assert format_of(file.getvalue()) == "MPO"
+    shards = sharded({"phone.jpg": file.getvalue()}, tmp_path, Stored(LIMIT, short_side=32))
+    assert shards.shape(0) == (32, 48) and format_of(bytes(shards.image(0))) == "JPEG"
+
+
+def test_given_moments_stand_in_the_index(tmp_path: Path) -> None:
+    source = open_source(in_folder(FILES, tmp_path / "in"))
+    write_part(source, tmp_path, 0, 1, 2, 0.0, Stored(LIMIT))
+    given = [0.5, 0.4, 0.3], [0.2, 0.1, 0.3]
+    merge(source, tmp_path, tmp_path / "index.json", tmp_path / "audit.json", 2, 0, given)
+    shards = Shards(tmp_path / "index.json", tmp_path, "train")
+    assert (shards.mean, shards.std) == given
+
+
+def test_a_channel_that_never_changes_is_shifted_alone(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pixels[..., 2] = 51
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    shards = sharded({"x.png": file.getvalue()}, tmp_path, Stored(LIMIT))
+    assert (shards.mean[2], shards.std[2]) == (0.2, 1.0) and shards.std[0] < 0.5
+    batch = {"image": torch.from_numpy(pixels[None])}
+    seen = finish(shards.mean, shards.std, torch.device("cpu"))(batch)["image"]
+    assert seen.isfinite().all() and seen[:, 2].abs().max() < 1e-6
 
 
 def test_the_moments_are_those_of_what_is_stored(tmp_path: Path) -> None:
