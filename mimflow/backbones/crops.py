@@ -81,7 +81,7 @@ def class_attention(vit: VisionTransformer) -> Tensor:
 
 def attended(vit: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Latents (R, 1 + N, D) of whole images, and `class_attention` (R, N)."""
-    with keep_attention(vit):
+    with keep_attention(vit), torch.compiler.set_stance("force_eager"):  # compiled: no hooks
         latent = encode_crops(vit, images)
     return latent, class_attention(vit)
 

@@ -24,9 +24,7 @@ def build_vit(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
 
     Raises ValueError where timm has no such ViT or its arguments do not fit.
     """
-    vit = create(name, kwargs)
-    if not isinstance(vit, VisionTransformer) or not vit.has_class_token or vit.pos_embed is None:
-        raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
+    vit = _plain(name, kwargs)
     xavier(vit)
     nn.init.normal_(cast(Tensor, vit.cls_token), std=0.02)
     table = sincos(vit.embed_dim, vit.patch_embed.grid_size)[None]
@@ -40,9 +38,7 @@ def build_learned(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
 
     Raises ValueError where timm has no such ViT or its arguments do not fit.
     """
-    vit = create(name, kwargs)
-    if not isinstance(vit, VisionTransformer) or not vit.has_class_token or vit.pos_embed is None:
-        raise ValueError(f"encoder: {name} is not a plain ViT with a class token")
+    vit = _plain(name, kwargs)
     for part in vit.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
@@ -51,6 +47,22 @@ def build_learned(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
     for table in (vit.cls_token, vit.pos_embed):
         nn.init.trunc_normal_(cast(Tensor, table), std=0.02)
     return vit
+
+
+def _plain(name: str, kwargs: dict[str, Any]) -> VisionTransformer:
+    """timm's ViT, if it is what the verbs below take: a class token, a position for each token,
+    nothing between the embedding and the blocks.
+    """
+    vit = create(name, kwargs)
+    if isinstance(vit, VisionTransformer) and vit.has_class_token and vit.num_prefix_tokens == 1:
+        table, between = vit.pos_embed, (vit.norm_pre, vit.patch_embed.norm, vit.patch_drop)
+        placed = isinstance(table, Tensor) and table.shape[1] == 1 + vit.patch_embed.num_patches
+        if placed and all(isinstance(part, nn.Identity) for part in between):
+            return vit
+    raise ValueError(
+        f"encoder: {name} is not a plain ViT: a class token alone before the patches, a position"
+        " for each token, no norm before the blocks"
+    )
 
 
 def fuse_attention(module: nn.Module, device: torch.device, backward: bool) -> None:

@@ -1,4 +1,4 @@
-"""Some of the images of a split, numbered from 0, for a training that uses only these."""
+"""Some of the images of a split: which, and numbered from 0 for a training on these alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import numpy as np
 
 from mimflow.data.encoded import Encoded
 from mimflow.data.shards import Shards
+from mimflow.draw import Draw
+
+
+def choose(count: int, chosen: int) -> np.ndarray:
+    """Ascending int64 (min(count, chosen),), a fixed choice; a larger one holds the smaller."""
+    order = Draw(np.arange(count), "features").uniform("order", 1)[:, 0].argsort(kind="stable")
+    return np.sort(order[:chosen])
 
 
 class Chosen:

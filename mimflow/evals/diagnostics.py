@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mimflow.data.chosen import choose
+
 EPSILON = 1e-7  # RankMe's, added to each share
 ROWS = 1000  # of the matrix of pairs that are in memory at a time
 
@@ -39,11 +41,12 @@ def uniformity(features: np.ndarray) -> float:
 
 def measure(draws: list[dict[str, dict[str, np.ndarray]]], images: int) -> dict[str, float | int]:
     """{rankme_<pool>, uniformity_<pool>, draws, images}, means over draws, of at most `images`
-    training images.
+    training images, the same for every encoder.
     """
     result: dict[str, float | int] = {"draws": len(draws)}
     for pool in draws[0]:
-        kept = [draw[pool]["train"][:images] for draw in draws]
+        rows = choose(len(draws[0][pool]["train"]), images)  # the first would be of few classes
+        kept = [draw[pool]["train"][rows] for draw in draws]
         result["images"] = len(kept[0])
         result[f"rankme_{pool}"] = round(float(np.mean([rankme(x) for x in kept])), 4)
         result[f"uniformity_{pool}"] = round(float(np.mean([uniformity(x) for x in kept])), 4)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from mimflow.backbones.grid import flat
 from mimflow.backbones.vit import fuse_attention
 from mimflow.data.augment import finish, fit
+from mimflow.data.chosen import choose
 from mimflow.data.shards import FOLDER, INDEX, MAX_PIXELS, Shards
-from mimflow.draw import Draw
 from mimflow.encoder import input_size
 from mimflow.files import replacing
 from mimflow.params.sections import Features
@@ -55,12 +55,6 @@ def open_splits(train_images: int) -> dict[str, Images]:
         "train": Images(train, choose(len(train), train_images)),
         "held": Images(held, np.arange(len(held))),
     }
-
-
-def choose(count: int, chosen: int) -> np.ndarray:
-    """Ascending int64 (min(count, chosen),), a fixed choice; a larger one holds the smaller."""
-    order = Draw(np.arange(count), "features").uniform("order", 1)[:, 0].argsort(kind="stable")
-    return np.sort(order[:chosen])
 
 
 def outputs(

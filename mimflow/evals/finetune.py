@@ -29,12 +29,14 @@ ERASED = (0.02, 1 / 3)  # share of the area that random erasing takes (arXiv 170
 class Finetuned(nn.Module):
     """`encoder`: a timm model with a head; `labels` int64 (n,) of all images by sample id."""
 
-    def __init__(self, encoder: nn.Module, labels: Tensor, classes: int, how: Finetune, depth: int):
+    def __init__(
+        self, encoder: nn.Module, labels: Tensor, classes: int, how: Finetune, depths: list[int]
+    ):
         super().__init__()
         self.encoder, self.classes, self.how = encoder, classes, how
         self.register_buffer("labels", labels, persistent=False)
         self.averaged = momentum_copy(encoder) if how.average is not None else None
-        self.scale_of = layer_decay(how.layer_decay, depth)
+        self.scale_of = layer_decay(how.layer_decay, depths)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -60,27 +62,35 @@ class Finetuned(nn.Module):
 
 
 def mix(x: Tensor, target: Tensor, how: Finetune, clock: Clock) -> tuple[Tensor, Tensor]:
-    """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) of each image (B, C, H, W) with its
-    mirror place in the micro-batch; one share for all, chosen evenly where both are on.
+    """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) of the images (B, C, H, W) of two
+    places side by side, whatever the micro-batch; one share for all, chosen evenly where both are
+    on. Raises ValueError where a place has no neighbour.
     """
     alphas = [(name, a) for name, a in (("mixup", how.mixup), ("cutmix", how.cutmix)) if a > 0]
     if not alphas:
         return x, target
+    if len(x) % 2:
+        raise ValueError(f"compute.micro_batch: {len(x)} images are no pairs to mix; allowed: even")
     numbers = Draw(np.zeros(1, np.int64), "mix", how.seed, clock.step).uniform("mix", 4)[0]
     name, alpha = alphas[int(numbers[0] * len(alphas))]
     share = float(beta.ppf(float(numbers[1]), alpha, alpha))
     if name == "mixup":
-        x = x * share + x.flip(0) * (1 - share)
+        x = x * share + _neighbour(x) * (1 - share)
     else:
         height, width = x.shape[-2:]
         side = (1 - share) ** 0.5
         top, bottom = _span(height, side, float(numbers[2]))
         left, right = _span(width, side, float(numbers[3]))
-        other = x.flip(0)[..., top:bottom, left:right]
+        other = _neighbour(x)[..., top:bottom, left:right]
         x = x.clone()
         x[..., top:bottom, left:right] = other
         share = 1 - (bottom - top) * (right - left) / (height * width)
-    return x, target * share + target.flip(0) * (1 - share)
+    return x, target * share + _neighbour(target) * (1 - share)
+
+
+def _neighbour(x: Tensor) -> Tensor:
+    """Rows 0 and 1, 2 and 3, ... in each other's place."""
+    return x.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
 def _span(length: int, side: float, centre: float) -> tuple[int, int]:
@@ -115,7 +125,13 @@ def views(how: Finetune, size: int) -> Views:
         return plain
     from timm.data.auto_augment import rand_augment_transform
 
-    policy = rand_augment_transform(how.rand_augment, {"translate_const": round(size * 0.45)})
+    try:
+        policy = rand_augment_transform(how.rand_augment, {"translate_const": round(size * 0.45)})
+    except (AssertionError, KeyError, ValueError, IndexError):
+        raise ValueError(
+            f"finetune.rand_augment: {how.rand_augment!r} is no policy of timm; allowed: null or"
+            " such as rand-m9-mstd0.5-inc1"
+        ) from None
 
     def augmented(images: Images, draw: Draw, step: int) -> dict[str, np.ndarray]:
         out = plain(images, draw, step)
@@ -148,11 +164,17 @@ def with_head(
     """timm's model `name` with a head for `classes`, and `state` in all that is not new.
 
     With the mean of the patch tokens the final norm is replaced by a new one behind the pooling, as
-    in MAE. Raises ValueError where a weight of the encoder finds no place.
+    in MAE. Raises ValueError where a weight of the encoder finds no place, or the model has not
+    what `how` asks for.
     """
     pool = "avg" if how.pool == "mean" else "token"
     arguments = {**kwargs, "num_classes": classes, "global_pool": pool}
-    model = timm.create_model(name, pretrained=False, **arguments)
+    try:
+        model = timm.create_model(name, pretrained=False, **arguments)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise ValueError(f"finetune.pool: {how.pool!r} is not for {name}: {error}") from None
+    if how.drop_path and not any(hasattr(part, "drop_path1") for part in model.modules()):
+        raise ValueError(f"finetune.drop_path: not for {name}; allowed: 0")
     missing, left = model.load_state_dict(state, strict=False)
     new = {k for k in missing if k.startswith(("head", "fc_norm"))}
     unused = {k for k in left if not k.startswith("norm.")}

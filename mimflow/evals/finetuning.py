@@ -24,6 +24,7 @@ from mimflow.evals.origin import Opened, open_origin
 from mimflow.files import replacing
 from mimflow.params.check import CONTROLS, parse
 from mimflow.params.tasks.finetune import Finetune
+from mimflow.train.layers import depths_of
 from mimflow.train.place import Place
 from mimflow.train.processes import from_first
 from mimflow.train.step import PRECISION
@@ -84,9 +85,9 @@ class Tuning:
         state = {k: x.cpu() for k, x in self.opened.model.state_dict().items()}
         classes = int(labels.max()) + 1
         model = with_head(name, kwargs, state, classes, how)
-        depth = sum(hasattr(part, "drop_path1") for part in model.modules())
+        depths = [0] if how.layer_decay == 1 else depths_of(model)
         known = torch.from_numpy(labels.astype(np.int64))
-        return Finetuned(model, known, classes, how, depth).train()
+        return Finetuned(model, known, classes, how, depths).train()
 
     @torch.inference_mode()
     def _labels(self, model: nn.Module, held: np.ndarray) -> np.ndarray:

@@ -36,7 +36,8 @@ def predict(
     for rows in query.split(ROWS):
         similarity, nearest = neighbours(rows, bank, most)  # (B, most)
         for temperature in how.grid.temperature:
-            weight = ((similarity - 1) / temperature).exp()  # - 1: never overflows, same winner
+            near = similarity - similarity[:, :1]  # the nearest weighs 1: same winner, no overflow
+            weight = (near / temperature).exp()
             for k in how.grid.k:
                 votes = weight.new_zeros(len(rows), int(known.max()) + 1)  # (B, classes)
                 votes.scatter_add_(1, known[nearest[:, :k]], weight[:, :k])

@@ -85,6 +85,11 @@ class SelfDistilled(Training):
                 f"crops.size {self.crops.size} is not a multiple of"
                 f" encoder.patch_size {self.encoder.patch_size}"
             )
+        if self.head.patch_codes is not None and not self.distil.patches.weight:
+            raise ValueError(
+                "head.patch_codes: nothing learns them where distil.patches.weight is 0;"
+                " allowed: null"
+            )
         if self.compute.recompute and self.drop_path and self.crops.count:
             raise ValueError(
                 "compute.recompute: not with drop_path and local crops, whose draws differ"

@@ -49,8 +49,8 @@ def spread(method: nn.Module, compute: Compute, device: torch.device) -> nn.Modu
         if compute.recompute:
             again = partial(checkpoint, block.forward, use_reentrant=False)
             block.forward = again
-        if compute.compile:
-            block.compile()
+        if compute.compile and not any(part._forward_hooks for part in block.modules()):
+            block.compile()  # a hook inside of a compiled block would not run
     if not together():
         return method
     if compute.parallel == "ddp":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mimflow.backbones.vit import build_vit, encode, fuse_attention
+from mimflow.backbones.vit import build_learned, build_vit, encode, fuse_attention
 from mimflow.targets.pixels import patchify
 
 TINY = {
@@ -49,8 +49,13 @@ def test_written_out_attention_equals_the_fused_call() -> None:
         ("resnet18", {}),
         ("vit_tiny_patch16_224", {"img_sise": 32}),
         ("vit_base_patch16_siglip_224", {}),
+        ("deit3_small_patch16_224", {}),  # no position for the class token
+        ("vit_small_patch14_reg4_dinov2", {}),
+        ("deit_small_distilled_patch16_224", {}),
+        ("vit_base_patch16_clip_224", {}),  # a norm before the blocks
     ],
 )
 def test_what_is_no_plain_vit_is_refused_by_name(name: str, kwargs: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=name):
-        build_vit(name, kwargs)
+    for build in (build_vit, build_learned):
+        with pytest.raises(ValueError, match=name), torch.device("meta"):
+            build(name, kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mimflow.data.chosen import choose
 from mimflow.evals.diagnostics import measure, rankme, uniformity
 
 RNG = np.random.default_rng(0)
@@ -41,7 +42,8 @@ def test_uniformity_is_the_mean_over_pairs(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_draws_are_averaged_and_labels_are_not_needed() -> None:
     draws = [{"mean": {"train": RNG.normal(size=(20, 4))}} for _ in range(2)]
-    found = measure(draws, 10)
+    found, rows = measure(draws, 10), choose(20, 10)
+    assert rows.max() > 10 and len(rows) == 10  # the first would be of few classes
     assert found["images"] == 10 and found["draws"] == 2
-    expected = np.mean([rankme(d["mean"]["train"][:10]) for d in draws])
+    expected = np.mean([rankme(d["mean"]["train"][rows]) for d in draws])
     assert found["rankme_mean"] == pytest.approx(expected, abs=1e-4)

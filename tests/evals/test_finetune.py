@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from toy import ROOT, make_shards
 
@@ -41,12 +43,13 @@ def batch(images: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return x.clone(), torch.eye(images)
 
 
-def test_mixup_gives_each_image_a_share_of_its_mirror_place_and_the_target_the_same() -> None:
+def test_mixup_gives_each_image_a_share_of_its_neighbour_and_the_target_the_same() -> None:
     x, target = batch()
     mixed, soft = mix(x, target, protocol(mixup=0.8), Clock(3, 10, 0.0, 1.0))
     share = soft[0, 0].item()
-    assert 0 < share < 1 and torch.allclose(mixed, share * x + (1 - share) * x.flip(0))
-    assert torch.allclose(soft, share * target + (1 - share) * target.flip(0))
+    other = [1, 0, 3, 2, 5, 4, 7, 6]
+    assert 0 < share < 1 and torch.allclose(mixed, share * x + (1 - share) * x[other])
+    assert torch.allclose(soft, share * target + (1 - share) * target[other])
 
 
 def test_cutmix_pastes_a_rectangle_whose_area_is_the_targets_share() -> None:
@@ -54,9 +57,9 @@ def test_cutmix_pastes_a_rectangle_whose_area_is_the_targets_share() -> None:
     shares = []
     for step in range(20):
         mixed, soft = mix(x, target, protocol(cutmix=1.0), Clock(step, 20, 0.0, 1.0))
-        pasted = (mixed[0] == 7).float().mean().item()
-        assert soft[0, 7].item() == pytest.approx(pasted, abs=1e-6)
-        assert set(mixed[0].unique().tolist()) <= {0.0, 7.0}
+        pasted = (mixed[0] == 1).float().mean().item()
+        assert soft[0, 1].item() == pytest.approx(pasted, abs=1e-6)
+        assert set(mixed[0].unique().tolist()) <= {0.0, 1.0}
         shares.append(pasted)
     assert len(set(shares)) > 10
 
@@ -66,6 +69,12 @@ def test_mixing_depends_on_the_step_alone_and_without_alphas_nothing_is_mixed() 
     how = protocol(mixup=0.8, cutmix=1.0)
     one, two = (mix(x, target, how, Clock(4, 10, 0.0, 1.0))[0] for _ in range(2))
     assert torch.equal(one, two)
+    for micro in (2, 4):  # however the batch is cut
+        parts = zip(x.split(micro), target.split(micro), strict=True)
+        cut = torch.cat([mix(*part, how, Clock(4, 10, 0.0, 1.0))[0] for part in parts])
+        assert torch.equal(cut, one)
+    with pytest.raises(ValueError, match=r"compute.micro_batch: 1 images are no pairs to mix"):
+        mix(x[:1], target[:1], how, Clock(4, 10, 0.0, 1.0))
     assert mix(x, target, protocol(), Clock(4, 10, 0.0, 1.0)) == (x, target)
 
 
@@ -92,6 +101,30 @@ def test_rand_augment_belongs_to_the_image_and_leaves_the_global_dice_alone() ->
     assert np.array_equal(one, two) and not np.array_equal(one, plain)
     last = look(images[3:], Draw(np.arange(3, 4), "views", 0), 0)["image"]
     assert np.array_equal(last[0], one[3])
+
+
+def test_what_timm_has_not_is_named() -> None:
+    for policy in ("foo", "", "augmix-m3"):
+        with pytest.raises(ValueError, match=f"finetune.rand_augment: '{policy}' is no policy"):
+            views(protocol(rand_augment=policy), 32)
+    swin = {"img_size": 32, "patch_size": 2, "window_size": 4}
+    for how, message in (
+        (protocol(pool="cls"), "finetune.pool: 'cls' is not for swin_tiny"),
+        (protocol(pool="mean", drop_path=0.1), None),
+    ):
+        with torch.device("meta"):
+            state = timm.create_model("swin_tiny_patch4_window7_224", **swin).state_dict()
+        kept = {k: torch.zeros(x.shape) for k, x in state.items() if not k.startswith("head")}
+        call = partial(with_head, "swin_tiny_patch4_window7_224", swin, kept, 3, how)
+        if message is None:
+            call()
+        else:
+            with pytest.raises(ValueError, match=message):
+                call()
+    with pytest.raises(ValueError, match=r"finetune.drop_path: not for convnext_atto; allowed: 0"):
+        with_head("convnext_atto", {}, {}, 3, protocol(pool="mean", drop_path=0.1))
+    with pytest.raises(ValueError, match=r"micro_batch 1: mixup and cutmix mix pairs"):
+        protocol(mixup=0.8, compute={**TOY["finetune"]["compute"], "micro_batch": 1})
 
 
 def test_labels_are_chosen_evenly_and_a_larger_share_holds_the_smaller() -> None:

@@ -57,6 +57,14 @@ def test_separable_features_are_classified_perfectly() -> None:
     assert all((p == truth).all() for p in knn.predict(train, labels, held, HOW).values())
 
 
+def test_a_tiny_temperature_asks_the_nearest_alone() -> None:
+    train, labels, held, _ = blobs(1.0)
+    grid = KnnGrid(k=[1, 30], temperature=[1e-4])
+    found = knn.predict(train, labels, held, HOW.model_copy(update={"grid": grid}))
+    assert np.array_equal(found["k30_t0.0001"], found["k1_t0.0001"])
+    assert len(np.unique(found["k1_t0.0001"])) > 1
+
+
 def test_shuffled_labels_give_chance() -> None:
     train, labels, held, truth = blobs(0.01, count=2000)
     shuffled = np.random.default_rng(1).permutation(labels)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mimflow.evals.features import choose
+from mimflow.data.chosen import choose
 from mimflow.evals.items import items_file, read_items
 from mimflow.evals.metrics import write_metrics
 from mimflow.evals.standardise import standardise

@@ -66,9 +66,3 @@ def test_attention_that_is_noise_gives_uniform_masks() -> None:
     noise = torch.rand(4000, 16, generator=torch.Generator().manual_seed(3))
     share = most_attended(noise, count(4)).float().mean(0)
     torch.testing.assert_close(share, torch.full((16,), 0.25), rtol=0, atol=0.03)
-
-
-def test_no_gradient_flows_into_the_attention() -> None:
-    attention = ATTENTION.clone().requires_grad_()
-    mask = revealed(most_attended(attention, count(20)), attention, 6, count(3), torch.rand(6, 64))
-    assert not mask.requires_grad

@@ -257,6 +257,25 @@ def test_the_forward_pass_is_one_graph(shards: Shards, name: str) -> None:
     assert found.graph_break_count == 0, found.break_reasons
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, about its internals
+@pytest.mark.parametrize("name", {run["method"]: name for name, run in RUNS.items()}.values())
+def test_blocks_compiled_one_by_one_give_the_same_loss_and_pictures(
+    shards: Shards, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = nn.Module.compile  # as torch traces it, run as it is: rounding stays
+    monkeypatch.setattr(nn.Module, "compile", lambda part: whole(part, backend="eager"))
+    plain, run = built(run_of(name)), run_of(name, compile=True)
+    method, batch = built(run), rendered(shards, run)
+    torch._dynamo.reset()
+    spread(method, run.compute, CPU)
+    torch.testing.assert_close(lossy(method, batch)["loss"], lossy(plain, batch)["loss"])
+    draw = Draw(batch["place"], "x")
+    shown, expected = (m.eval().pictures(batch, draw, CLOCK) for m in (method, plain))  # type: ignore[operator]
+    for column in expected:
+        torch.testing.assert_close(shown[column], expected[column], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_pictures_are_images_of_one_size(shards: Shards, name: str) -> None:
     run = run_of(name)

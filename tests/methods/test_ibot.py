@@ -62,6 +62,11 @@ def test_without_patches_and_masks_it_is_dino_on_the_same_crops() -> None:
     assert torch.equal(out["loss"], out["class_loss"]) and out["patch_loss"] == 0
 
 
+def test_codes_of_patches_that_nothing_learns_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"head.patch_codes: nothing learns them where"):
+        params(head__patch_codes=16, distil__patches__weight=0.0)
+
+
 def test_without_the_class_loss_only_hidden_patches_are_left() -> None:
     method = built(distil__classes__weight=0.0)
     out = method(batch_of(), draw(), CLOCK)

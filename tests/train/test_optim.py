@@ -11,7 +11,7 @@ from torch import nn
 from toy import toy_method, toy_run
 
 from mimflow.params.training import LARS, SGD, AdamW, Optimiser
-from mimflow.train.layers import layer_decay
+from mimflow.train.layers import depths_of, layer_decay, layer_of
 from mimflow.train.optim import build_optimiser, clip_each, parameter_groups, set_rates
 
 SHARED = {
@@ -65,7 +65,7 @@ def test_layer_decay_groups_equal_the_reference(golden: Any, table: str, decay: 
         vit = timm.create_model("vit_base_patch16_224", **pool)
     named = list(vit.named_parameters())
     groups = parameter_groups(
-        named, 0.05, ["vectors", "cls_token", "pos_embed"], layer_decay(decay, 12)
+        named, 0.05, ["vectors", "cls_token", "pos_embed"], layer_decay(decay, depths_of(vit))
     )
     names = {id(p): name for name, p in named}
     ours = {names[id(p)]: (g["scale"], g["decay"]) for g in groups for p in g["params"]}
@@ -73,6 +73,34 @@ def test_layer_decay_groups_equal_the_reference(golden: Any, table: str, decay: 
     for name, (scale, weight_decay) in ours.items():
         assert scale == pytest.approx(expected[name][0], rel=1e-10), name
         assert weight_decay == expected[name][1], name
+
+
+def test_blocks_in_stages_are_counted_through() -> None:
+    """SimMIM's table for Swin: the map that halves a stage's output belongs to its last block."""
+    with torch.device("meta"):
+        swin = timm.create_model("swin_tiny_patch4_window7_224")
+        convnext = timm.create_model("convnext_atto")
+        resnet = timm.create_model("resnet18")
+    assert depths_of(swin) == depths_of(convnext) == [2, 2, 6, 2]
+    expected = {
+        "patch_embed.proj.weight": 0,
+        "layers.0.blocks.0.attn.qkv.weight": 1,
+        "layers.0.blocks.1.mlp.fc1.bias": 2,
+        "layers.1.downsample.reduction.weight": 2,
+        "layers.2.blocks.5.norm1.weight": 10,
+        "layers.3.downsample.norm.weight": 10,
+        "layers.3.blocks.1.attn.relative_position_bias_table": 12,
+        "norm.weight": 13,
+        "head.fc.weight": 13,
+    }
+    names = [name for name, _ in swin.named_parameters()]
+    assert set(expected) <= set(names)
+    assert {name: layer_of(name, [2, 2, 6, 2]) for name in expected} == expected
+    for model in (swin, convnext):
+        layers = [layer_of(name, depths_of(model)) for name, _ in model.named_parameters()]
+        assert layers == sorted(layers) and set(layers) == set(range(14))
+    with pytest.raises(ValueError, match=r"layer_decay: ResNet has no blocks to count; allowed: 1"):
+        depths_of(resnet)
 
 
 def layer() -> nn.Linear:

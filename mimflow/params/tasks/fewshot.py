@@ -1,6 +1,7 @@
 """The protocol of `fewshot`: logistic regression on few labels, each setting with several draws of
-the labelled images: n of each class (MSN, arXiv 2204.07141), and 1 % and 10 % of all labels
-(SimCLR, arXiv 2002.05709).
+the labelled images: n of each class (MSN, arXiv 2204.07141), and shares such as 1 % and 10 %
+(SimCLR, arXiv 2002.05709) of the labels of those training images whose features are there
+(`features.train_images`).
 """
 
 from __future__ import annotations

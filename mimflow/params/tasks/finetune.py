@@ -16,9 +16,10 @@ class Finetune(Budget):
     `labels`: share of the labelled training images that is used, the same number of each class.
     `seeds`: one training each; `seed` draws the choice of images. `pool`: mean of the patch tokens
     with a norm of its own, or class token. `layer_decay`: rate of a layer over the next one's.
-    `mixup`, `cutmix`: their alphas, 0 for none. `erase`: probability of random erasing.
-    `rand_augment`: timm's configuration string, null for none. `average`: momentum of the averaged
-    weights that are evaluated, null for the last ones. `head_std`: of the head's initial weights.
+    `mixup`, `cutmix`: their alphas, 0 for none; they mix pairs. `erase`: probability of random
+    erasing. `rand_augment`: timm's configuration string, null for none. `average`: momentum of the
+    averaged weights that are evaluated, null for the last ones. `head_std`: of the head's initial
+    weights.
     """
 
     labels: Annotated[Fraction, Field(gt=0)]
@@ -35,3 +36,11 @@ class Finetune(Budget):
     head_std: Positive
     augment: Augment
     eval_batch: Count
+
+    def model_post_init(self, context: object) -> None:
+        super().model_post_init(context)
+        if (self.mixup or self.cutmix) and self.compute.micro_batch % 2:
+            raise ValueError(
+                f"compute.micro_batch {self.compute.micro_batch}: mixup and cutmix mix pairs;"
+                " allowed: even numbers"
+            )
