@@ -45,7 +45,7 @@ onstart:
 
 onsuccess:
     queue.end()
-    flow.record()
+    flow.record(workflow.persistence.unlock)
 
 
 onerror:

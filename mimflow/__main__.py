@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.act(arguments) or 0)
+    except subprocess.CalledProcessError as failed:  # it has said why
+        return failed.returncode
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -208,7 +210,4 @@ def _workspace(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except subprocess.CalledProcessError as failed:
-        sys.exit(failed.returncode)
+    sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mimflow.hashes import Hashes
 from mimflow.stage import load, owners
+from mimflow.workflow import listing, parts_of
 
 STATE = Path("state")
 
@@ -23,7 +24,8 @@ def clean_state(remove: bool) -> list[str]:
     if not STATE.is_dir():
         return []
     stages = load()
-    known, hashes, undecided, usable = owners(stages), Hashes(), set(), set()
+    known, hashes, undecided = owners(stages), Hashes(), set()
+    usable = {f"shards-{parts_of(stages, listing(stages))}"}  # where Snakemake's parts meet
     for stage in stages.values():
         kind = "pretrain" if stage.kind == "taught" else stage.kind  # it trains a taught run too
         name = "-".join(filter(None, (kind, stage.key)))

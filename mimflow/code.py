@@ -71,6 +71,14 @@ def modules_of(name: str, root: Path) -> list[str]:
     )
 
 
+@cache
+def told(name: str, root: Path) -> str:
+    """What `code/<name>.json` holds by the sources in the folder `root`. Raises ValueError where
+    there are none.
+    """
+    return canonical(code_hash(modules_of(name, root), root)).decode()
+
+
 def refresh(outs: Iterable[str], root: Path) -> None:
     """Writes each `code/<name>.json` among `outs` that is missing or no longer right; leaves the
     others alone.
@@ -79,7 +87,7 @@ def refresh(outs: Iterable[str], root: Path) -> None:
         path = root / out
         if path.stem == "made":
             continue
-        data = canonical(code_hash(modules_of(path.stem, root), root))
+        data = told(path.stem, root).encode()
         if not path.exists() or path.read_bytes() != data:
             write(path, data)
 

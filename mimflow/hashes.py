@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 MEMORY = Path("state/hashes.sqlite")
@@ -31,23 +32,48 @@ class Hashes:
             return self._file(path)
         if not path.is_dir():
             raise ValueError(f"{path}: no such file or folder")
-        total = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            total.update(os.fsencode(file.relative_to(path)) + b"\0" + self._file(file).encode())
-        return total.hexdigest()
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        names = [os.fsencode(file.relative_to(path)) for file in files]
+        seen = hashlib.sha256()
+        for name, file in zip(names, files, strict=True):
+            seen.update(name + b"\0" + _stamp(file).encode() + b"\0")
+        stamp, total = seen.hexdigest(), hashlib.sha256()
+        known = self._known(path, stamp)
+        if known:
+            return known
+        for name, file in zip(names, files, strict=True):
+            total.update(name + b"\0" + self._file(file).encode())
+        return self._remembered(path, stamp, total.hexdigest())
 
     def _file(self, path: Path) -> str:
-        facts = path.stat()
-        name, stamp = (
-            os.fsencode(path.resolve()),
-            f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}",
-        )
-        row = self.table.execute(
-            "SELECT value FROM hash WHERE file = ? AND stamp = ?", (name, stamp)
-        ).fetchone()
-        if row:
-            return str(row[0])
+        stamp = _stamp(path)
+        known = self._known(path, stamp)
+        if known:
+            return known
         with path.open("rb") as file:
-            value = hashlib.file_digest(file, "sha256").hexdigest()
-        self.table.execute("INSERT OR REPLACE INTO hash VALUES (?, ?, ?)", (name, stamp, value))
+            return self._remembered(path, stamp, hashlib.file_digest(file, "sha256").hexdigest())
+
+    def _known(self, path: Path, stamp: str) -> str:
+        with suppress(sqlite3.Error):  # locked for long: it is read again
+            query = "SELECT value FROM hash WHERE file = ? AND stamp = ?"
+            row = self.table.execute(query, (os.fsencode(path.resolve()), stamp)).fetchone()
+            return str(row[0]) if row else ""
+        return ""
+
+    def _remembered(self, path: Path, stamp: str, value: str) -> str:
+        with suppress(sqlite3.Error):  # read-only, or a full disk
+            row = os.fsencode(path.resolve()), stamp, value
+            self.table.execute("INSERT OR REPLACE INTO hash VALUES (?, ?, ?)", row)
         return value
+
+
+def _stamp(path: Path) -> str:
+    facts = path.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
+
+
+def sizes_of(folder: Path) -> str:
+    """The names and sizes of a folder's files, as one hash: what can be told without reading."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    facts = [(os.fsencode(p.relative_to(folder)), p.stat().st_size) for p in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

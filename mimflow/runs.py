@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from mimflow.files import write
 from mimflow.params.check import FILE, check, nearest
@@ -52,7 +53,7 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
             raise ValueError(f"{FILE}: {new!r} is there already")
         entry = copy.deepcopy(values[section][like])
         for key, text in [*map(_pair, sets), *point]:
-            _set(entry, key, yaml.load(text))
+            _set(entry, key, _value(yaml, key, text))
         values[section][new] = entry
         if section in EVALUATED:
             _evaluate(values, new, names[-1] if names else like, entry["encoder"])
@@ -66,6 +67,14 @@ def new_runs(name: str, like: str, sets: list[str], grids: list[str]) -> list[st
 
 def _null(representer: Any, value: None) -> Any:
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _value(yaml: YAML, key: str, text: str) -> Any:
+    try:
+        return yaml.load(text)
+    except YAMLError as error:
+        problem = getattr(error, "problem", None) or "no value"
+        raise ValueError(f"{key}={text}: {problem}") from None
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -22,8 +22,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mimflow import code as sources
 from mimflow.files import canonical, write
-from mimflow.hashes import Hashes
+from mimflow.hashes import Hashes, sizes_of
 from mimflow.params.read import read_yaml
 from mimflow.ranks import discover
 from mimflow.several import leave
@@ -61,17 +62,15 @@ class Stage:
     @property
     def made_file(self) -> Path:
         """The output that says what made the others."""
-        [found] = [o for o in self.outs if o.endswith("made.json")]
+        [found] = filter(says_made, self.outs)
         return Path(found)
 
     @property
     def threads(self) -> int:
         """The parameter of this name, of a section or of its part `compute`; else 1."""
         sections = [v for v in self.values.values() if isinstance(v, dict)]
-        found = [
-            s.get("compute", s)["threads"] for s in sections if "threads" in s.get("compute", s)
-        ]
-        return int(max(found, default=1))
+        found = [s.get("compute", s).get("threads") for s in sections]
+        return max((n for n in found if isinstance(n, int)), default=1)  # a run may bear the name
 
     def params(self, key: str) -> Any:
         """The value at `key`, which dvc.yaml must declare for this stage."""
@@ -83,7 +82,7 @@ class Stage:
 
     def recipe(self) -> str:
         """Hash of the parameters and the code, known before the inputs are."""
-        code = {d: Path(d).read_text() if Path(d).exists() else None for d in self.code}
+        code = {path: _code(Path(path)) for path in self.code}
         return _hash({"stage": self.kind, "params": self.values, "code": code})
 
     def made_by(self, all_outs: dict[str, Stage], hashes: Hashes) -> dict[str, Any]:
@@ -96,7 +95,7 @@ class Stage:
         for dep in self.deps:
             if dep in self.code or dep in SOURCES or (dep in all_outs and Path(dep).is_dir()):
                 continue
-            below = [o for o in all_outs if o.startswith(dep + "/") and not o.endswith("made.json")]
+            below = [o for o in all_outs if o.startswith(dep + "/") and not says_made(o)]
             for path in below or [dep]:
                 inputs[path] = remote_identity(path) if "://" in path else hashes.of(Path(path))
         facts = {
@@ -106,6 +105,21 @@ class Stage:
             "inputs": inputs,
         }
         return {**facts, "hash": _hash(facts)}
+
+
+def _code(path: Path) -> str | None:
+    """What code/<name>.json holds by the sources here: the file may be older. In a folder without
+    sources (`mimflow verify`) the file counts.
+    """
+    try:
+        return sources.told(path.stem, Path.cwd())
+    except ValueError:
+        return path.read_text() if path.exists() else None
+
+
+def says_made(path: str) -> bool:
+    """Whether an output is the one that says what made the others."""
+    return path.endswith(("/made.json", ".made.json"))
 
 
 def remote_identity(url: str) -> str:
@@ -178,13 +192,22 @@ def owners(stages: dict[str, Stage]) -> dict[str, Stage]:
     return {out: stage for stage in stages.values() for out in stage.outs}
 
 
+def outputs_of(stage: Stage, hashes: Hashes) -> dict[str, str]:
+    """Output -> hash of its bytes; of a folder of shards, whose index has their hashes, of its
+    names and sizes.
+    """
+    outs = [Path(o) for o in stage.outs if o != str(stage.made_file)]
+    return {str(o): sizes_of(o) if o.is_dir() else hashes.of(o) for o in outs}
+
+
 def is_current(stage: Stage, stages: dict[str, Stage], hashes: Hashes) -> bool:
-    """Whether the outputs exist and were made by the present parameters, code and inputs."""
+    """Whether the outputs are those that the present parameters, code and inputs have made."""
     if not all(Path(o).exists() for o in stage.outs):
         return False
     try:
         made = json.loads(stage.made_file.read_bytes())
-        return bool(made["hash"] == stage.made_by(owners(stages), hashes)["hash"])
+        present = made["hash"] == stage.made_by(owners(stages), hashes)["hash"]
+        return present and made.get("outputs") in (None, outputs_of(stage, hashes))
     except (ValueError, KeyError):  # an input is missing, or the file is no longer what was written
         return False
 
@@ -233,7 +256,8 @@ def _outcome(kind: str, body: Body, arguments: list[str], whole: bool) -> tuple[
         made = stage.made_by(owners(stages), Hashes())
         drop_state = body(replace(stage, made_hash=made["hash"]))
         if discover().rank == 0:
-            write(stage.made_file, made_json(made))
+            outputs = outputs_of(stage, Hashes())
+            write(stage.made_file, made_json({**made, "outputs": outputs}))
         if drop_state is not None:
             drop_state()
         return 0, ""

@@ -28,14 +28,10 @@ def sync(touch: bool = True) -> int:
     check(params)
     stages = load(params)
     hashes = Hashes()
-    if not all(Path(o).exists() for o in stages["code"].outs):
-        refresh_code(stages)  # a stage run by its command alone leaves none
+    refresh_code(stages)  # what is touched below must not be taken for made by it
     absent = [s for s in stages.values() if not all(Path(o).exists() for o in s.outs)]
     present = [s for s in stages.values() if s not in absent]
     stale = [s for s in present if not is_current(s, stages, hashes)]
-    if not stale:
-        refresh_code(stages)
-        stale = [s for s in present if not is_current(s, stages, hashes)]
     if stale:
         print(
             f"sync: not made by the present params.yaml, code and inputs: {_names(stale)}; "

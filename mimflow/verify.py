@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mimflow.params.built import FROM_FILE
 from mimflow.params.check import check, nearest
 from mimflow.params.read import read_yaml
 from mimflow.stage import Stage, load
@@ -85,6 +86,8 @@ def _lay_out(folder: Path, stages: list[Stage], params: dict[str, Any]) -> None:
     made = {o for s in stages for o in s.outs}
     needed = {d for s in stages for d in s.deps} - made
     named = {params["data"]["source"], *(e["weights"] for e in params["encoders"].values())}
+    built = [e for s in ("teachers", "tokenizers") for e in params[s].values()]
+    named |= {e["needs"] for e in built if e["kind"] in FROM_FILE}
     for path in sorted({"params.yaml", "dvc.yaml", *needed, *named}):
         place = folder / path
         if not Path(path).is_absolute() and not place.exists():

@@ -21,7 +21,7 @@ from mimflow.files import write
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
-from mimflow.stage import SOURCES, Stage, load, made_json, owners, remote_identity
+from mimflow.stage import SOURCES, Stage, load, made_json, owners, remote_identity, says_made
 
 # The log has everything; of a failure the terminal shows the end. It is held open: a job that was
 # requeued while its old process lives on has another one of the same name.
@@ -86,11 +86,7 @@ def files_of(path: str, stages: dict[str, Stage]) -> list[str]:
     if section == "targets" and path.endswith("/shards"):
         how = stages[f"targets@{key}"].params(f"targets.{key}")
         return [f"{path}/{i:05d}.bin" for i in range(how["crops"] * how["num_shards"])]
-    below = [
-        out
-        for out in owners(stages)
-        if out.startswith(path + "/") and not out.endswith("made.json")
-    ]
+    below = [out for out in owners(stages) if out.startswith(path + "/") and not says_made(out)]
     return below or [path]
 
 
@@ -163,7 +159,8 @@ def threads(stages: dict[str, Stage], kind: str) -> Callable[[Any], int]:
 
 
 def listing(stages: dict[str, Stage]) -> str:
-    """Names, sizes and times of a source folder's files: Snakemake sees the folder's own only.
+    """The content of a source folder: Snakemake sees its own time only. What was hashed before is
+    known by its size and time.
 
     A URL, which it does not see at all, is asked once, by the process that plans; jobs inherit.
     """
@@ -171,13 +168,7 @@ def listing(stages: dict[str, Stage]) -> str:
     if "://" in place:
         return _remote_listing(place)
     source = Path(place)
-    if not source.is_dir():
-        return ""
-    total = hashlib.sha256()
-    for path in sorted(p for p in source.rglob("*") if p.is_file()):
-        facts = path.stat()
-        total.update(f"{os.fsencode(path)!r} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-    return total.hexdigest()
+    return Hashes().of(source) if source.is_dir() else ""
 
 
 def _remote_listing(url: str) -> str:
@@ -222,10 +213,13 @@ def _logs(stage: Stage, since: float) -> list[Path]:
     return []
 
 
-def record() -> None:
-    """After a run: what Snakemake made goes on record in DVC. Fails the run if it can not."""
+def record(unlock: Callable[[], None]) -> None:
+    """After a run: what Snakemake made goes on record in DVC. Fails the run if it can not, and
+    leaves the folder unlocked.
+    """
     if "MIMFLOW_TOUCH" not in os.environ:  # the bridge itself called
         how = [] if "MIMFLOW_TOOK_OVER" in os.environ else ["--no-touch"]  # mimflow/queue.py
         code = subprocess.run([sys.executable, "-m", "mimflow", "sync", *how]).returncode
         if code:
+            unlock()
             refuse("not everything could be recorded in DVC")

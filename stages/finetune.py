@@ -13,8 +13,6 @@ from mimflow.stage import Stage, run
 
 def body(stage: Stage) -> Callable[[], None]:
     """Writes metrics/finetune/<key>.json; returns what drops the state."""
-    import shutil
-
     import numpy as np
 
     from mimflow.data.shards import FOLDER, INDEX, Shards
@@ -30,10 +28,10 @@ def body(stage: Stage) -> Callable[[], None]:
         train, held = place.shards, Shards(INDEX, FOLDER, place.shards.held_out)
         numbers = {"train": np.arange(len(train)), "held": np.arange(len(held))}
         labels = {"train": train.labels(), "held": held.labels()}
-        tuned = Tuning(origin, held, how, place).predict
+        tuning = Tuning(origin, held, how, place)
         out = Path(f"metrics/finetune/{stage.key}.json")
-        write_metrics([{"tuned": numbers}], labels, out, tuned, "finetune", grid=False)
-    return lambda: shutil.rmtree(place.state, ignore_errors=True)
+        write_metrics([{"tuned": numbers}], labels, out, tuning.predict, "finetune", grid=False)
+    return tuning.drop
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,10 +12,8 @@ from mimflow.params.check import parse
 from mimflow.stage import Stage, run
 
 
-def body(stage: Stage) -> Callable[[], None]:
+def body(stage: Stage) -> Callable[[], None] | None:
     """Writes teachers/<key>/weights.safetensors and card.json; returns what drops the state."""
-    import shutil
-
     from mimflow.train.place import placed
 
     where = f"teachers.{stage.key}"
@@ -29,7 +27,7 @@ def body(stage: Stage) -> Callable[[], None]:
         data = {"mean": place.shards.mean, "std": place.shards.std}
         card = {"licence": None, **made.card, "teacher": params.kind, "data": data}
         save_teacher(Path("teachers") / place.key, made.encoder, card, made.projection)
-    return lambda: shutil.rmtree(place.state, ignore_errors=True)
+    return made.drop
 
 
 def main(argv: list[str] | None = None) -> int:

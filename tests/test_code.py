@@ -26,10 +26,16 @@ def tree(tmp_path: Path) -> Path:
 
 
 def hashes(root: Path) -> dict[str, dict[str, str]]:
-    code._read.cache_clear()
+    forget()
     tasks = ("knn", "linear", "linear_sgd", "attentive", "finetune", "fewshot", "diagnostics")
     names = ("shards", "controls", "encoders", "features", *tasks, "report", *methods())
     return {name: code_hash(modules_of(name, root), root) for name in names}
+
+
+def forget() -> None:
+    """As a new process reads the files again."""
+    code._read.cache_clear()
+    code.told.cache_clear()
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -69,7 +75,7 @@ def test_a_changed_kind_of_teacher_changes_no_other(tree: Path) -> None:
     kinds = ("caption", "imported", "mocov3", "random", "run")
 
     def found() -> dict[str, dict[str, str]]:
-        code._read.cache_clear()
+        forget()
         names = [f"teacher-{kind}" for kind in kinds]
         return {name: code_hash(modules_of(name, tree), tree) for name in names}
 
@@ -122,7 +128,7 @@ def test_refresh_leaves_right_files_alone(tree: Path, monkeypatch: pytest.Monkey
     refresh(["code/knn.json", "code/mae.json"], tree)
     before = {p: p.stat().st_mtime_ns for p in (tree / "code").iterdir()}
     edit(tree / "mimflow/masks/random.py", "+ 1e-6)", "+ 1e-7)")
-    code._read.cache_clear()
+    forget()
     refresh(["code/knn.json", "code/mae.json"], tree)
     after = {p: p.stat().st_mtime_ns for p in (tree / "code").iterdir()}
     assert [p.name for p in before if before[p] != after[p]] == ["mae.json"]

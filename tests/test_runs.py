@@ -109,6 +109,7 @@ def test_a_tokenizer_and_the_run_on_it_get_seeds() -> None:
             "runs.x.mask_ratio: 1.5 is not allowed",
         ),
         (["x", "--like", "mae", "--set", "seed"], "key=value is expected"),
+        (["x", "--like", "mae", "--set", "seed=[1"], "seed=[1: "),
         (["X.1", "--like", "mae"], "is no name"),
     ],
 )

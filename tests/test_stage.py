@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from mimflow import code
 from mimflow import stage as reader
 from mimflow import workflow as flow
 from mimflow.hashes import Hashes
@@ -140,8 +142,45 @@ def test_a_stage_is_current_until_its_parameters_code_inputs_or_outputs_change()
     assert not current("cut@a")
     Path("code/cut.json").write_text("{}")
     assert current("cut@a")
+    Path("out/a.txt").write_text("typed in")
+    assert not current("cut@a")
     Path("out/a.txt").unlink()
     assert not current("cut@a")
+
+
+def test_a_folder_that_lacks_a_file_is_not_what_was_made() -> None:
+    def folder(stage: Stage) -> None:
+        for name in ("1", "2"):
+            Path(stage.outs[0], name).parent.mkdir(parents=True, exist_ok=True)
+            Path(stage.outs[0], name).write_text(name)
+
+    assert run("cut", folder, ["a"]) == 0 and current("cut@a")
+    Path("out/a.txt/2").unlink()
+    assert not current("cut@a")
+
+
+def test_a_run_may_have_any_name() -> None:
+    runs = {"handmade": {"size": 1, "threads": 3}, "threads": {"size": 2, "threads": 1}}
+    save({**PARAMS, "runs": runs})
+    for name in runs:
+        assert run("cut", copy, [name]) == 0 and current(f"cut@{name}")
+    stages = load()
+    assert stages["cut@threads"].threads == 1
+    assert replace(stages["join"], values={"runs": runs}).threads == 1  # as the report has them
+
+
+def test_code_is_known_by_the_sources_where_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("stages").mkdir()
+    Path("stages/cut.py").write_text("x = 1\n")
+    monkeypatch.setenv("MIMFLOW_RECIPES", json.dumps({s.name: s.recipe() for s in load().values()}))
+    assert run("cut", copy, ["a"]) == 0
+    Path("stages/cut.py").write_text("x = 2\n")
+    code.told.cache_clear()  # as a job of its own
+    code._read.cache_clear()
+    assert run("cut", copy, ["a"]) == 2
+    assert "the code changed since this job was planned" in capsys.readouterr().err
 
 
 def test_the_made_file_says_the_same_each_time_and_names_no_place_or_time() -> None:
@@ -150,7 +189,7 @@ def test_the_made_file_says_the_same_each_time_and_names_no_place_or_time() -> N
     run("cut", copy, ["a"])
     assert Path("out/a.made.json").read_bytes() == first
     made = json.loads(first)
-    assert set(made) == {"stage", "params", "recipe", "inputs", "hash", "versions"}
+    assert set(made) == {"stage", "params", "recipe", "inputs", "hash", "versions", "outputs"}
     assert str(Path.cwd()) not in first.decode()
 
 
@@ -161,6 +200,29 @@ def test_a_folder_of_several_stages_outputs_is_these_outputs() -> None:
     stages = load()
     made = stages["join"].made_by(owners(stages), Hashes())
     assert list(made["inputs"]) == ["out/a.txt", "out/b.txt"]
+
+
+def test_hashes_do_without_a_memory_that_can_not_be_written(tmp_path: Path) -> None:
+    memory = Hashes(tmp_path / "hashes.sqlite")
+    first = memory.of(Path("in.txt"))
+    memory.table.execute("PRAGMA query_only = ON")
+    Path("in.txt").write_text("more")
+    assert memory.of(Path("in.txt")) != first
+
+
+def test_a_folder_is_known_by_its_files_contents(tmp_path: Path) -> None:
+    folder, hashes = tmp_path / "f", Hashes(tmp_path / "hashes.sqlite")
+    (folder / "b").mkdir(parents=True)
+    (folder / "a").write_text("1")
+    (folder / "b/c").write_text("2")
+    first = hashes.of(folder)
+    (folder / "a").touch()
+    assert hashes.of(folder) == first
+    (folder / "a").write_text("3")
+    assert hashes.of(folder) != first
+    (folder / "a").write_text("1")
+    (folder / "b/c").rename(folder / "c")
+    assert hashes.of(folder) != first
 
 
 def fail(error: BaseException) -> Callable[[Stage], None]:

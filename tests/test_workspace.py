@@ -46,7 +46,7 @@ def test_a_workspace_has_the_presets_params_and_lock_and_shares_the_rest(checkou
     assert main(["workspace", "toy", str(place)]) == 0
     assert (place / "params.yaml").read_text() == (ROOT / "presets/toy.yaml").read_text()
     assert (place / "dvc.lock").read_text() == "toy's lock\n"
-    assert not (place / "metrics").exists()  # of another preset
+    assert not any((place / "metrics").iterdir())  # of another preset
     assert (place / ".venv").resolve() == checkout / ".venv"
     assert (place / "data/raw").resolve() == checkout / "data/raw"
     assert f"dir = {checkout / '.dvc/cache'}" in (place / ".dvc/config.local").read_text()
@@ -57,6 +57,13 @@ def test_a_preset_without_results_starts_without_a_lock(checkout: Path) -> None:
     place = checkout.parent / "cifar10"
     assert main(["workspace", "cifar10", str(place)]) == 0
     assert not (place / "dvc.lock").exists()
+
+
+def test_what_git_refuses_ends_with_its_code(checkout: Path) -> None:
+    place = checkout.parent / "again"
+    assert main(["workspace", "toy", str(place)]) == 0
+    shutil.rmtree(place)  # git still has it
+    assert main(["workspace", "toy", str(place)]) not in (0, None)
 
 
 def test_a_misspelt_preset_names_the_nearest(

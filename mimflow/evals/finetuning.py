@@ -6,6 +6,8 @@ Each resumes like a pre-training; a seed that is done has its predictions beside
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from functools import partial
 from typing import Any
 
@@ -58,6 +60,15 @@ class Tuning:
         images = Chosen(self.place.shards, train[chosen])
         found = [self._seed(seed, images, labels[chosen], held) for seed in self.how.seeds]
         return {"finetune": np.stack(found)}
+
+    def drop(self) -> None:
+        """Removes the predictions that a resume would need: the metrics are written. A training
+        that another process has begun there stays, and MIMFLOW_KEEP_STATE keeps all.
+        """
+        state = self.place.state
+        theirs = state.is_dir() and any(path.is_dir() for path in state.iterdir())
+        if not self.place.processes.rank and not theirs and "MIMFLOW_KEEP_STATE" not in os.environ:
+            shutil.rmtree(state, ignore_errors=True)
 
     def _seed(self, seed: int, images: Chosen, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
         known = self.place.state / f"seed{seed}.safetensors"

@@ -162,7 +162,7 @@ def check(values: dict[str, Any]) -> None:
     lines: list[str] = []
     known = {*SECTIONS, *ENTRIES, "evaluate"}
     meant: list[str] = []  # one mistake, one line: a misspelt section is not missing as well
-    for name in sorted({*values} - known):
+    for name in sorted({*values} - known, key=str):
         lines.append(f"{FILE}: {name}: unknown section ({nearest(name, known)})")
         meant += difflib.get_close_matches(str(name), known, n=1)
     for name in sorted(known - {*meant}):

@@ -18,10 +18,12 @@ class _Loader(yaml.CSafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(f"line {line}: a key is a word, not a list or a mapping")
             if key.value in seen:
-                line = key.start_mark.line + 1
                 raise ValueError(f"line {line}: key {key.value!r} stands twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -57,8 +59,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{path}: {where}{error.problem}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a mapping of keys to values is expected")
     return values

@@ -156,7 +156,7 @@ def make(params: CaptionTeacher, place: Place) -> Made:
     text = numbered(captions, words, params.text.length)
     prompts = prompted(place.shards.label_names, words, params.text.length)
     mean, std = place.shards.mean, place.shards.std
-    method = trained(
+    done = trained(
         partial(build, params, len(words)),
         views(params, text),
         finish(mean, std, place.device),
@@ -166,7 +166,8 @@ def make(params: CaptionTeacher, place: Place) -> Made:
     card: dict[str, Any] = {**described(params.encoder), "mean": mean, "std": std}
     origin: dict[str, Any] = {"samples": params.samples, "seed": params.seed}
     origin |= {"captions": len(captions), "begun": params.needs}
-    made = Made(method.encoder, {**card, "origin": origin}, method.joint.weight.detach())
+    method, projection = done.method, done.method.joint.weight.detach()
+    made = Made(method.encoder, {**card, "origin": origin}, projection, done.keep.drop)
     with torch.no_grad():
         classes = None if prompts is None else method.reader(torch.from_numpy(prompts))  # (C, J)
     return made._replace(card={**made.card, "measured": measure(made, held, classes)})

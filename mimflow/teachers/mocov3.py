@@ -146,7 +146,7 @@ def make(params: MoCoTeacher, place: Place) -> Made:
     """The encoder that the gradient moved, as the published checkpoints have it."""
     mean, std = place.shards.mean, place.shards.std
     render = finish(mean, std, place.device)
-    method = trained(partial(build, params), views(params), render, params, place)
+    done = trained(partial(build, params), views(params), render, params, place)
     card = {**described(params.encoder), "mean": mean, "std": std}
     origin = {"samples": params.samples, "seed": params.seed}
-    return Made(method.encoder, {**card, "origin": origin}, None)
+    return Made(done.method.encoder, {**card, "origin": origin}, None, done.keep.drop)

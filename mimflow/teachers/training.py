@@ -10,7 +10,7 @@ from mimflow.params.mocov3 import MoCoTeacher
 from mimflow.train import training
 from mimflow.train.loop import Render
 from mimflow.train.place import Place
-from mimflow.train.training import Method, batches_of
+from mimflow.train.training import Done, Method, batches_of
 
 
 def trained(
@@ -19,7 +19,7 @@ def trained(
     render: Render,
     params: MoCoTeacher | CaptionTeacher,
     place: Place,
-) -> Method:
+) -> Done[Method]:
     """What `build` makes, trained from the newest state on, in evaluation mode on the CPU.
 
     Raises Diverged and Interrupted as the loop does.
@@ -27,4 +27,5 @@ def trained(
     batches = batches_of(place.shards, views, params, place, params.order_window)
     done = training.trained(build, batches, render, params, place)
     done.keep.confirm()
-    return done.method.cpu().eval()
+    done.method.cpu().eval()
+    return done

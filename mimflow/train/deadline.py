@@ -14,6 +14,19 @@ MARGIN = 60.0  # seconds before the limit: two batches and a checkpoint
 _LEFT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
+_came: list[int] = []  # signals that no training has heeded yet
+
+
+def listen() -> None:
+    """From here on SIGTERM, SIGINT and SIGUSR1 are noted, for the next training to heed."""
+    for number in SIGNALS:
+        signal.signal(number, _note)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _came.append(number)
+
+
 class Deadline:
     """`reason` is empty as long as there is time. Takes over the signals SIGTERM, SIGINT, SIGUSR1.
 
@@ -21,20 +34,19 @@ class Deadline:
     """
 
     def __init__(self) -> None:
-        self._came: list[int] = []
         seconds = _seconds_left()
         self._end = None if seconds is None else time.monotonic() + seconds - _margin(seconds)
-        for number in SIGNALS:
-            signal.signal(number, self._note)
+        listen()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._came.append(number)
+    def heed(self) -> None:
+        """The training stops: its signals are dealt with."""
+        _came.clear()
 
     @property
     def reason(self) -> str:
         """Why to stop now, if at all."""
-        if self._came:
-            return f"by {signal.Signals(self._came[0]).name}"
+        if _came:
+            return f"by {signal.Signals(_came[0]).name}"
         if self._end is not None and time.monotonic() > self._end:
             return "before its time limit"
         return ""

@@ -26,7 +26,7 @@ from mimflow.train.memory import fitting
 from mimflow.train.optim import build_optimiser, parameter_groups
 from mimflow.train.outcome import Interrupted
 from mimflow.train.parallel import like, spread
-from mimflow.train.processes import Agreement
+from mimflow.train.processes import Agreement, together
 from mimflow.train.progress import Progress, Row
 from mimflow.train.record import Record
 from mimflow.train.scale import LossScale
@@ -93,6 +93,7 @@ def _run(
 ) -> None:
     """The steps that are left."""
     run, agreement, deadline = stepper.run, Agreement(), Deadline()
+    behind = -1  # the step whose answer repeats what was saved in the step before
     with record.over(run.steps * run.batch, state.step * run.batch):
         for step, batch in record.waiting(load(batches, state.step, run.steps), state.step):
             clock = clock_at(step, run, len(batches.shards))
@@ -105,16 +106,21 @@ def _run(
             record.step((step + 1) * run.batch, row)
             wish = STOP if deadline.reason else SAVE if record.checkpoint_due() else 0
             wish = agreement.answer(wish)
+            if wish == SAVE and step == behind:
+                continue
             if wish and step + 1 < run.steps:
                 state.check()  # never save behind a step that was not looked at
                 keep.save(step + 1, _snapshot(stepper, state))
                 record.checkpoint((step + 1) * run.batch)
+                behind = step + 1 if together() else -1
             if wish == STOP and step + 1 < run.steps:
                 keep.settle()
                 agreement.settle()
+                why = deadline.reason or "with the others"
+                deadline.heed()
                 raise Interrupted(
-                    f"{record.name}: stopped {deadline.reason or 'with the others'} after step"
-                    f" {step + 1} of {run.steps}; run it again to go on"
+                    f"{record.name}: stopped {why} after step {step + 1} of {run.steps}; run it"
+                    " again to go on"
                 )
         agreement.settle()
         keep.save(run.steps, _snapshot(stepper, state))  # until the outputs are written

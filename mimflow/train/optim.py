@@ -13,20 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from mimflow.params.training import SGD, AdamW, Optimiser
-from mimflow.train.lars import LayerwiseSGD
+from mimflow.train.sgd import LayerwiseSGD, MomentumSGD
 
 Group = dict[str, Any]
 
 
 def build_optimiser(groups: list[Group], params: Optimiser) -> torch.optim.Optimizer:
     """The optimiser of a run; its rate is set before each step."""
-    fused = all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"])
     if isinstance(params, AdamW):
+        fused = all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"])
         first, second = params.betas
         return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=params.eps, fused=fused)
     if isinstance(params, SGD):
-        momentum, nesterov = params.momentum, params.nesterov
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=nesterov, fused=fused)
+        return MomentumSGD(groups, params.momentum, params.nesterov)
     return LayerwiseSGD(groups, params.momentum, params.trust)
 
 
@@ -36,22 +35,20 @@ def parameter_groups(
     undecayed: list[str],
     scale_of: Callable[[str], float] = lambda name: 1.0,
 ) -> list[Group]:
-    """Groups {params, weight_decay, decay, scale} of the trained parameters, in order of their
-    first member.
+    """Groups {params, weight_decay, decays, scale} of the trained parameters, in order of their
+    first member; `decays`: whether a schedule of the decay is theirs.
 
     No decay where a part of the name is in `undecayed`, or for one dimension if `vectors` is.
     `scale_of` gives a parameter's share of the rate, by its name (`mimflow/train/layers.py`).
     """
-    groups: dict[tuple[float, float], Group] = {}
+    groups: dict[tuple[float, bool], Group] = {}
     for name, p in named:
         if not p.requires_grad:
             continue
         plain = ("vectors" in undecayed and p.ndim <= 1) or set(name.split(".")) & {*undecayed}
-        key = scale_of(name), 0.0 if plain else decay
-        group = groups.setdefault(
-            key, {"params": [], "weight_decay": key[1], "decay": key[1], "scale": key[0]}
-        )
-        group["params"].append(p)
+        scale, decays = scale_of(name), not plain
+        rates = {"weight_decay": decay if decays else 0.0, "decays": decays, "scale": scale}
+        groups.setdefault((scale, decays), {"params": [], **rates})["params"].append(p)
     return list(groups.values())
 
 
@@ -59,7 +56,7 @@ def set_rates(optimiser: torch.optim.Optimizer, rate: float, decay: float) -> No
     """`rate` by each group's scale; `decay` for the groups that decay at all."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]
-        group["weight_decay"] = decay if group["decay"] else 0.0
+        group["weight_decay"] = decay if group["decays"] else 0.0
 
 
 def clip_each(gradients: list[Tensor], norms: list[Tensor], bound: float) -> None:

@@ -37,7 +37,9 @@ def placed(stage: Stage, kind: str) -> Iterator[Place]:
     """
     from mimflow.data.shards import FOLDER, INDEX, Shards
     from mimflow.data.workers import make_room
+    from mimflow.train.deadline import listen
 
+    listen()  # a signal before the first step stops behind it
     shards = Shards(INDEX, FOLDER, "train")
     make_room(shards)  # before torch
     from mimflow.train.processes import joined

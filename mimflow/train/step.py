@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mimflow.draw import Draw
@@ -125,7 +126,7 @@ class Stepper:
         """A forward and backward pass of one micro-batch, for what it takes in memory."""
         self.micro = micro
         part = self.parts(batch)[0]
-        with held_back(self.model, True):
+        with held_back(self.model, not isinstance(self.model, FSDPModule)):  # it would keep them
             clock = Clock(0, self.run.steps, 0.0, 0.0)  # equal to none of a step
             self.forward(part, clock)["loss"].backward()
 

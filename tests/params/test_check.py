@@ -219,6 +219,19 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(
         assert "\n" not in str(error.value)
 
 
+def test_numbers_are_finite_and_sections_have_words_for_names(
+    default_params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    values = copy.deepcopy(default_params)
+    values["runs"]["mae"]["optimiser"]["eps"] = float("inf")
+    values |= {1: {}, "other": {}}
+    with pytest.raises(ValueError) as error:
+        check(values)
+    lines = str(error.value).split("\n")
+    assert len(lines) == 3 and any("runs.mae.optimiser.eps: inf is not allowed" in x for x in lines)
+
+
 def test_several_mistakes_are_several_lines(
     default_params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +266,8 @@ def test_yaml_is_read_as_dvc_reads_it(text: str, expected: Any, tmp_path: Path) 
     [
         ("a: 1\na: 2", "line 2: key 'a' stands twice"),
         ("a: [1", "line 2: did not find expected"),
+        ("a: 1\nb: {{c}: 1}", "line 2: a key is a word, not a list or a mapping"),
+        ("a: \x01", "params.yaml: unacceptable character"),
         ("- a", "a mapping of keys to values is expected"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
     ],

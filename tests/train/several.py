@@ -34,13 +34,16 @@ from mimflow.params.tokenizers import TOKENIZERS
 from mimflow.params.training import Budget
 from mimflow.ranks import discover
 from mimflow.targets.pixels import patchify
+from mimflow.train import loop
 from mimflow.train.checkpoint import Checkpoints
 from mimflow.train.clock import Clock
 from mimflow.train.loop import train
+from mimflow.train.memory import fitting
 from mimflow.train.outcome import Interrupted
 from mimflow.train.parallel import mapped, whole
 from mimflow.train.processes import gather, joined, total
 from mimflow.train.record import Record
+from mimflow.train.step import Stepper
 
 ROOT = Path(__file__).parents[2]
 STEPS = 30
@@ -90,7 +93,30 @@ class Coupled(nn.Module):
 
 
 METHODS = {"mae": mae.build, "uneven": Uneven, "coupled": Coupled}  # with the toy preset's run
+METHODS |= {"sgd": mae.build, "tried": mae.build, "saves": mae.build}
 ZOO = read_yaml(ROOT / "presets/zoo.yaml")
+
+
+class Tried(Stepper):
+    """Tries the memory before the first step, as on a GPU."""
+
+    def gradient(self, batch: dict[str, Tensor], clock: Clock) -> dict[str, Tensor]:
+        if clock.step == 0:
+            whole = self.micro
+            fitting(self.method, lambda m: self.trial(batch, m), whole, batch["image"].device)
+        return super().gradient(batch, clock)
+
+
+class Saves(Checkpoints):
+    """Remembers when it was asked to save."""
+
+    def __init__(self, *arguments: Any, **more: Any):
+        super().__init__(*arguments, **more)
+        self.steps: list[int] = []
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        self.steps.append(step)
+        super().save(step, state)
 
 
 class Entry(NamedTuple):
@@ -102,9 +128,14 @@ class Entry(NamedTuple):
     std: list[float]
 
 
-def run_of(parallel: str, accumulation: int, processes: int, **compute: Any) -> MAEParams:
+def run_of(
+    parallel: str, accumulation: int, processes: int, name: str = "mae", **compute: Any
+) -> MAEParams:
     values = read_yaml(ROOT / "presets/toy.yaml")["runs"]["mae"]
     optimiser = {**values["optimiser"], "clip_norm": 1.0}
+    if name == "sgd":
+        kept = {k: x for k, x in optimiser.items() if k not in ("betas", "eps")}
+        optimiser = {**kept, "kind": "sgd", "momentum": 0.9, "nesterov": True, "base_lr": 0.1}
     changed = {**values, "optimiser": optimiser}
     return MAEParams.model_validate(shortened(changed, parallel, accumulation, processes, compute))
 
@@ -121,7 +152,7 @@ def shortened(
 def entry_of(name: str, cut: tuple[str, int, int], shards: Shards) -> Entry:
     """The toy run or the zoo's run or tokenizer of this name."""
     if name in METHODS:
-        return Entry(run_of(*cut), mae, shards.mean, shards.std)
+        return Entry(run_of(*cut, name), mae, shards.mean, shards.std)
     entries = {**ZOO["runs"], **ZOO["taught"], **ZOO["tokenizers"]}
     values = copy.deepcopy(entries[name.replace("_", "-")])
     values = shortened(values, *cut, {})
@@ -150,7 +181,9 @@ def main(data: str, out: str, *cases: str) -> None:
             fuse_attention(method, device, backward=True)
             share = found.rank, found.count
             batches = Batches(shards, views, run.batch, run.seed, 1 << 20, *share)
-            keep = Checkpoints(Path(out) / f"state-{name}", writer=found.rank == 0)
+            keep = Saves(Path(out) / f"state-{name}", writer=found.rank == 0)
+            loop.Stepper = Tried if name == "tried" else Stepper
+            os.environ["MIMFLOW_CHECKPOINT_SECONDS"] = "0" if name == "saves" else "60"
             record = Record("pretrain", case, device, found)
             render = finish(entry.mean, entry.std, device)
             if getattr(method, "start_images", 0):
@@ -169,6 +202,7 @@ def main(data: str, out: str, *cases: str) -> None:
                 keep.drop()
                 file = Path(out) / f"{case}-{found.count}.json"
                 file.write_text(json.dumps(rows))
+                file.with_suffix(".saved").write_text(json.dumps(keep.steps))
                 torch.save(state, file.with_suffix(".pt"))
             total(torch.zeros(1))  # the next case must not find this one's state
 

@@ -33,8 +33,8 @@ def test_weights_are_decayed_and_norms_and_biases_are_not() -> None:
     method = toy_method(toy_run())
     groups = parameter_groups(method.named_parameters(), 0.05, ["vectors"])
     names = {id(p): name for name, p in method.named_parameters()}
-    decayed = {names[id(p)] for g in groups if g["decay"] for p in g["params"]}
-    kept = {names[id(p)] for g in groups if not g["decay"] for p in g["params"]}
+    decayed = {names[id(p)] for g in groups if g["decays"] for p in g["params"]}
+    kept = {names[id(p)] for g in groups if not g["decays"] for p in g["params"]}
     assert kept == {
         n
         for n, p in method.named_parameters()
@@ -48,7 +48,7 @@ def test_names_may_be_kept_from_decay_and_everything_may_decay() -> None:
     method = toy_method(toy_run())
     named = list(method.named_parameters())
     groups = parameter_groups(named, 0.05, ["vectors", "cls_token"])
-    kept = {id(p) for g in groups if not g["decay"] for p in g["params"]}
+    kept = {id(p) for g in groups if not g["decays"] for p in g["params"]}
     assert id(dict(named)["encoder.cls_token"]) in kept
     [all_in_one] = parameter_groups(named, 0.05, [])
     assert len(all_in_one["params"]) == sum(p.requires_grad for _, p in named)
@@ -68,7 +68,7 @@ def test_layer_decay_groups_equal_the_reference(golden: Any, table: str, decay: 
         named, 0.05, ["vectors", "cls_token", "pos_embed"], layer_decay(decay, depths_of(vit))
     )
     names = {id(p): name for name, p in named}
-    ours = {names[id(p)]: (g["scale"], g["decay"]) for g in groups for p in g["params"]}
+    ours = {names[id(p)]: (g["scale"], g["weight_decay"]) for g in groups for p in g["params"]}
     assert ours.keys() == expected.keys()
     for name, (scale, weight_decay) in ours.items():
         assert scale == pytest.approx(expected[name][0], rel=1e-10), name
@@ -108,11 +108,15 @@ def layer() -> nn.Linear:
     return nn.Linear(4, 3)
 
 
-def stepped(rule: Optimiser, flags: list[float], module: nn.Linear) -> nn.Linear:
-    """`module` after steps on fixed gradients, of which those with a flag are not finite."""
+def stepped(rule: Optimiser, flags: list[float | None], module: nn.Linear) -> list[torch.Tensor]:
+    """The moments of `module` after steps on fixed gradients: those with a flag are not finite,
+    those with None are not taken.
+    """
     groups = parameter_groups(module.named_parameters(), 0.05, ["vectors"])
     optimiser = build_optimiser(groups, rule)
     for i, flag in enumerate(flags):
+        if flag is None:
+            continue
         set_rates(optimiser, 0.1, 0.05)
         generator = torch.Generator().manual_seed(i)
         for p in module.parameters():
@@ -120,19 +124,42 @@ def stepped(rule: Optimiser, flags: list[float], module: nn.Linear) -> nn.Linear
             p.grad = g * float("nan") if flag else g
         optimiser.found_inf = torch.tensor(flag)  # type: ignore[attr-defined]
         optimiser.step()
-    return module
+    return [torch.as_tensor(x) for s in optimiser.state.values() for x in s.values()]
 
 
 @pytest.mark.parametrize("rule", KINDS, ids=lambda r: r.kind)
 def test_a_step_that_is_not_finite_changes_neither_weights_nor_moments(rule: Optimiser) -> None:
-    plain, flawed = layer(), layer()
-    stepped(rule, [0.0], plain)
-    stepped(rule, [0.0, 1.0], flawed)
-    assert torch.equal(plain.weight, flawed.weight) and torch.equal(plain.bias, flawed.bias)
-    groups = parameter_groups(flawed.named_parameters(), 0.05, ["vectors"])
-    optimiser = build_optimiser(groups, rule)
-    state = [x for s in optimiser.state.values() for x in s.values()]
-    assert all(torch.as_tensor(x).isfinite().all() for x in state)
+    for flags in ([0.0, 1.0], [1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]):
+        plain, flawed = layer(), layer()
+        moments = stepped(rule, [None if flag else 0.0 for flag in flags], plain)
+        assert len(moments) >= 2
+        for ours, theirs in zip(stepped(rule, flags, flawed), moments, strict=True):
+            assert torch.equal(ours, theirs)
+        assert torch.equal(plain.weight, flawed.weight) and torch.equal(plain.bias, flawed.bias)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torchs_also_where_a_gradient_comes_late(nesterov: bool) -> None:
+    rule = KINDS[1].model_copy(update={"nesterov": nesterov})
+    ours, theirs = layer(), layer()
+    groups = [parameter_groups(m.named_parameters(), 0.05, []) for m in (ours, theirs)]
+    other = torch.optim.SGD(groups[1], 0.0, momentum=0.9, nesterov=nesterov)
+    for optimiser, module in ((build_optimiser(groups[0], rule), ours), (other, theirs)):
+        for step in range(4):
+            set_rates(optimiser, 0.1, 0.05)
+            generator = torch.Generator().manual_seed(step)
+            module.weight.grad = torch.randn(3, 4, generator=generator)
+            module.bias.grad = torch.randn(3, generator=generator) if step > 1 else None
+            optimiser.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+    torch.testing.assert_close(ours.bias, theirs.bias)
+
+
+def test_a_decay_may_rise_from_zero() -> None:
+    groups = parameter_groups(layer().named_parameters(), 0.0, ["vectors"])
+    optimiser = build_optimiser(groups, KINDS[0])
+    set_rates(optimiser, 0.1, 0.4)
+    assert sorted(g["weight_decay"] for g in optimiser.param_groups) == [0.0, 0.4]
 
 
 def test_lars_moves_a_matrix_by_a_fixed_share_of_its_norm_and_a_vector_plainly() -> None:

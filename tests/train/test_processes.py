@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ZOO = read_yaml(HERE.parents[1] / "presets/zoo.yaml")
 MOVING = ("ibot", "attmask", "vqkd")  # their targets sharpen and move: in 30 steps no loss falls
 SHARE = ("rank", "similarity", "target_std", "centre_entropy")  # of a micro-batch alone
 SINGLE = ("simmim_vit", "lomar", "fastmim", "beit", "mcbeit", "vqkd", "pixels")  # each divided once
+SHARED = ("sgd", "tried", "saves")  # the optimiser, a trial for memory, a save whenever it may be
 CASES = {
     1: [
         "mae-ddp-1",
@@ -44,6 +46,7 @@ CASES = {
         "attmask-ddp-1",
         "attmask-ddp-2",
         *(f"{name}-ddp-1" for name in SINGLE),
+        *(f"{name}-ddp-1" for name in SHARED),
     ],
     2: [
         "mae-ddp-1",
@@ -60,6 +63,7 @@ CASES = {
         "attmask-ddp-1",
         "attmask-fsdp-2",
         *(f"{name}-ddp-2" for name in SINGLE),
+        *(f"{name}-fsdp-2" for name in SHARED),
     ],
     4: [
         "mae-ddp-2",
@@ -108,9 +112,16 @@ def launch(processes: int, data: Path, out: Path, cases: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, float]]]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def curves(
+    tmp_path_factory: pytest.TempPathFactory, out: Path
+) -> dict[str, list[dict[str, float]]]:
     """case-processes -> the numbers of each of 30 steps."""
-    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
+    data = tmp_path_factory.mktemp("data")
     make_shards(data)
     for name in ("dvae", "vqgan"):
         tokenizer_of(64, 32, 4, out / "tokenizers" / name)
@@ -138,6 +149,16 @@ def test_every_division_of_the_batch_gives_the_same_numbers(
     assert ours.keys() == reference.keys()
     for number in reference.keys() - set(SHARE):
         np.testing.assert_allclose(ours[number], reference[number], 1e-4, 1e-8, err_msg=number)
+
+
+@pytest.mark.slow
+def test_several_processes_save_once_for_each_wish(curves: dict[str, Any], out: Path) -> None:
+    alone, both = (
+        json.loads((out / f"saves-{how}.saved").read_text()) for how in ("ddp-1-1", "fsdp-2-2")
+    )
+    assert alone == list(range(1, 31))
+    # All wish to save after each step, and hear of it one step later: every other step at most.
+    assert len(both) >= 14 and min(b - a for a, b in pairwise(both[:-1])) == 2
 
 
 @pytest.mark.slow

@@ -142,16 +142,51 @@ def test_a_changed_run_reruns_itself_and_its_evaluations_only(repo: Repository) 
     refused = repo("mimflow", "sync", code=2)
     assert "pretrain@mae-half" in refused and "features@mae" not in refused
     assert (repo.path / "dvc.lock").read_bytes() == lock
+    mask = "mimflow/masks/random.py"  # with something stale already, code changes too
+    repo.edit(mask, "+ 1e-6)", "+ 1e-7)")
+    refused = repo("mimflow", "sync", code=2)
+    assert "pretrain@mae, pretrain@mae-half" in refused
+    assert own | below | {"pretrain@mae", "knn@mae"} <= repo.planned()
+    repo.edit(mask, "+ 1e-7)", "+ 1e-6)")
+    (repo.path / "metrics/knn/mae.json").unlink()
+    assert "pretrain@mae-half" in repo("snakemake", "metrics/knn/mae.json", *PROFILE, code=2)
+    assert not list(repo.path.glob(".snakemake/locks/*"))
     repo.edit("params.yaml", "mask_ratio: 0.6", "mask_ratio: 0.5")
+    repo("mimflow", "sync")
     assert repo.planned() == set() and repo.stale() == set()
 
 
-def test_what_was_made_without_hashes_of_code_is_named_not_recorded(repo: Repository) -> None:
+def test_a_lost_or_changed_output_is_named_not_recorded(repo: Repository) -> None:
+    lock = (repo.path / "dvc.lock").read_bytes()
+    shard, metrics = (repo.path / n for n in ("data/shards/00000.arrow", "metrics/knn/mae.json"))
+    for path, changed, name in (
+        (shard, None, "shards"),
+        (metrics, b'{"best": 99.0}', "knn@mae, report"),
+    ):
+        before = path.read_bytes()
+        path.unlink()
+        if changed is not None:
+            path.write_bytes(changed)
+        refused = repo("mimflow", "sync", "--no-touch", code=2)
+        assert f"code and inputs: {name}; nothing was recorded" in refused
+        path.write_bytes(before)
+    assert (repo.path / "dvc.lock").read_bytes() == lock
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+
+
+def test_a_stage_knows_its_code_by_the_sources_not_by_files_that_may_be_older(
+    repo: Repository,
+) -> None:
     shutil.rmtree(repo.path / "code")
     repo("python", "-m", "stages.knn", "mae")
-    refused = repo("mimflow", "sync", code=2)
-    assert "params.yaml, code and inputs: knn@mae; nothing was" in refused
-    assert "Traceback" not in refused
+    repo("mimflow", "sync")
+    assert repo.planned() == set() and repo.stale() == set()
+    knn = "mimflow/evals/knn.py"
+    repo.edit(knn, "votes.argmax(1)", "votes.argmin(1)")
+    repo("python", "-m", "stages.knn", "mae")  # before anything hashed the code again
+    repo.edit(knn, "votes.argmin(1)", "votes.argmax(1)")
+    assert "code and inputs: knn@mae, report; nothing" in repo("mimflow", "sync", code=2)
     repo("python", "-m", "stages.knn", "mae")
     repo("mimflow", "sync")
     assert repo.planned() == set() and repo.stale() == set()
