@@ -24,9 +24,8 @@ def main(argv: list[str]) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MIMFLOW_EXIT"] = folder
-        os.environ.setdefault(
-            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120"
-        )  # seconds, for a last checkpoint
+        # Seconds between a signal and the end by force: time for a last checkpoint.
+        os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")
         try:
             torchrun(argv)
             return 0
