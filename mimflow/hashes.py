@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 MEMORY = Path("state/hashes.sqlite")
+LARGE = 4_000_000_000  # bytes: a folder whose reading is said
 
 
 class Hashes:
@@ -41,6 +43,10 @@ class Hashes:
         known = self._known(path, stamp)
         if known:
             return known
+        size = sum(file.stat().st_size for file in files)
+        if size > LARGE:
+            told = f"{path}: {size / 1e9:,.0f} GB are read once, to know them by their content"
+            print(told, file=sys.stderr, flush=True)
         for name, file in zip(names, files, strict=True):
             total.update(name + b"\0" + self._file(file).encode())
         return self._remembered(path, stamp, total.hexdigest())

@@ -225,6 +225,18 @@ def test_a_folder_is_known_by_its_files_contents(tmp_path: Path) -> None:
     assert hashes.of(folder) != first
 
 
+def test_the_reading_of_a_large_folder_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mimflow.hashes.LARGE", 0)
+    Path("f").mkdir()
+    Path("f/a").write_text("1")
+    hashes = Hashes(tmp_path / "hashes.sqlite")
+    for _ in range(2):
+        hashes.of(Path("f"))
+    assert capsys.readouterr().err == "f: 0 GB are read once, to know them by their content\n"
+
+
 def fail(error: BaseException) -> Callable[[Stage], None]:
     def body(stage: Stage) -> None:
         raise error
