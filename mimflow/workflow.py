@@ -21,7 +21,16 @@ from mimflow.files import write
 from mimflow.hashes import Hashes
 from mimflow.params.check import check
 from mimflow.params.read import read_yaml
-from mimflow.stage import SOURCES, Stage, load, made_json, owners, remote_identity, says_made
+from mimflow.stage import (
+    SOURCES,
+    Stage,
+    load,
+    made_json,
+    outputs_of,
+    owners,
+    remote_identity,
+    says_made,
+)
 
 # The log has everything; of a failure the terminal shows the end. It is held open: a job that was
 # requeued while its old process lives on has another one of the same name.
@@ -68,7 +77,9 @@ def refresh_code(stages: dict[str, Stage]) -> None:
     """Does the stage `code`, in place: its outputs change only where the code did."""
     stage = stages["code"]
     sources.refresh(stage.outs, Path())
-    made = made_json(stage.made_by(owners(stages), Hashes()))
+    hashes = Hashes()
+    facts = stage.made_by(owners(stages), hashes)
+    made = made_json({**facts, "outputs": outputs_of(stage, hashes)})
     if not stage.made_file.exists() or stage.made_file.read_bytes() != made:
         write(stage.made_file, made)
 
